@@ -1,0 +1,1 @@
+//! From a chain of causes to an exit code and hints.

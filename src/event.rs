@@ -1,0 +1,583 @@
+//! All a run can report: the contract of `--json`, one object per line.
+//!
+//! Within version 1 fields are only added. Consumers ignore types and fields they do not know.
+
+use serde::Serialize;
+
+use crate::exit::{ErrorCode, Exit};
+use crate::rel_path::RelPath;
+
+/// The version in every line's `v`.
+pub const VERSION: u32 = 1;
+
+/// One line of the stream: the envelope around an [`Event`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Envelope<'e> {
+    /// Always [`VERSION`].
+    pub v: u32,
+    /// Counts from 1 without holes.
+    pub seq: u64,
+    /// RFC 3339, UTC, milliseconds.
+    pub ts: String,
+    /// The run's id.
+    pub run: &'e str,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: &'e Event,
+}
+
+/// Something worth telling.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The first line.
+    Session {
+        /// Version of this program.
+        version: &'static str,
+        /// Absolute path of the worktree, lossy where it is not UTF-8.
+        worktree: String,
+        /// The branch, if one is checked out.
+        branch: Option<String>,
+        /// The commit id of HEAD, if there is one.
+        head: Option<String>,
+        /// The sandbox's deterministic name.
+        sandbox_name: String,
+        /// Which command: `run`, `exec`, `pull`, `attach`.
+        mode: &'static str,
+        /// The agent conversation that is continued.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resume_of: Option<String>,
+    },
+    /// A step of the journey begins, waits or ends.
+    Phase {
+        /// Which step.
+        name: Phase,
+        /// Where in it.
+        state: PhaseState,
+        /// Words for people.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+        /// How long it took, when it ended.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ms: Option<u64>,
+    },
+    /// The sandbox in use.
+    Sandbox {
+        /// Daytona's id.
+        id: String,
+        /// Its name.
+        name: String,
+        /// Daytona's state.
+        state: String,
+        /// How we came by it.
+        origin: Origin,
+        /// Minutes without activity after which the platform stops it; 0 is never.
+        auto_stop_min: Option<i64>,
+        /// The provider, and for local sandboxes the isolation and network in force.
+        provider: String,
+        /// `namespaces`, `docker`, `none`, or the platform's own.
+        isolation: String,
+        /// What the sandbox may reach: `host`, `proxy`, `none`, or the platform's own.
+        network: String,
+    },
+    /// Files travelled.
+    Sync {
+        /// `in` or `out`.
+        direction: Direction,
+        /// Whether everything was sent, or only differences.
+        full: bool,
+        /// Files that travelled.
+        files: u64,
+        /// Bytes on the wire.
+        bytes: u64,
+        /// Deletions that travelled.
+        deleted: u64,
+        /// Entries left out, with reasons in warnings.
+        skipped: u64,
+    },
+    /// The agent's process.
+    Agent {
+        /// Where in its life.
+        state: AgentState,
+        /// Which agent.
+        agent: String,
+        /// The agent's own conversation id.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        agent_session: Option<String>,
+        /// Its exit status, once it ended.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+    },
+    /// What the agent wrote, raw: each line of it once, in order.
+    AgentOutput {
+        /// `json` when the line is an object of the agent's own event format, else `text`.
+        kind: OutputKind,
+        /// `stdout` or `stderr`; a terminal has only `stdout`.
+        stream: Stream,
+        /// The text, for kind `text`; lossy where it is not UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<String>,
+        /// The object, for kind `json`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        json: Option<serde_json::Value>,
+        /// Offset in bytes of the line's start in the recorded output.
+        offset: u64,
+        /// The line goes on in the next event.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        partial: bool,
+    },
+    /// What the agent's output means, in words common to all agents.
+    AgentEvent {
+        /// The meaning.
+        event: AgentEvent,
+    },
+    /// Output that could not be shown; `logs` has it.
+    Gap {
+        /// First missing byte.
+        from: u64,
+        /// First byte after it.
+        to: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing else happened for a while.
+    Heartbeat {
+        /// The step that is taking its time.
+        phase: Phase,
+        /// Seconds without output of the agent.
+        idle_s: u64,
+        /// Bytes of output seen so far.
+        offset: u64,
+        /// Daytona's state of the sandbox, as last seen.
+        sandbox_state: String,
+    },
+    /// One file changed in the worktree.
+    File {
+        /// Its place.
+        #[serde(flatten)]
+        path: EventPath,
+        /// What happened to it.
+        op: FileOp,
+        /// Its size now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+        /// The git id of its bytes now.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// Why the change deserves a look before anything is run.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        risk: Option<String>,
+    },
+    /// Both sides changed one path.
+    Conflict {
+        /// Its place.
+        #[serde(flatten)]
+        path: EventPath,
+        /// What clashes.
+        kind: String,
+        /// Git ids: last agreed, ours, theirs.
+        base: Option<String>,
+        /// Ours.
+        local: Option<String>,
+        /// Theirs.
+        theirs: Option<String>,
+        /// Where their version was put, relative to the worktree.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        saved_to: Option<String>,
+    },
+    /// Worth knowing, not an error.
+    Warning {
+        /// Dotted name.
+        code: String,
+        /// Words for people.
+        message: String,
+        /// What to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+    /// What failed. At most one, before `done`.
+    Error(Box<ErrorEvent>),
+    /// Exactly one, the last line. Its absence means that the process died: run `pull`.
+    Done(Box<Done>),
+}
+
+/// A step of the journey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Phase {
+    Config,
+    Lookup,
+    Create,
+    Start,
+    SyncIn,
+    Setup,
+    Agent,
+    SyncOut,
+    Apply,
+    Cleanup,
+}
+
+impl Phase {
+    /// The name as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Config => "config",
+            Phase::Lookup => "lookup",
+            Phase::Create => "create",
+            Phase::Start => "start",
+            Phase::SyncIn => "sync_in",
+            Phase::Setup => "setup",
+            Phase::Agent => "agent",
+            Phase::SyncOut => "sync_out",
+            Phase::Apply => "apply",
+            Phase::Cleanup => "cleanup",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum PhaseState {
+    Begin,
+    Wait,
+    End,
+}
+
+/// How we came by the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Origin {
+    Created,
+    Reused,
+    Adopted,
+    Started,
+    Recovered,
+    Recreated,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Direction {
+    In,
+    Out,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum AgentState {
+    Started,
+    Session,
+    Exited,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum OutputKind {
+    Json,
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// What happened to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum FileOp {
+    Add,
+    Modify,
+    Delete,
+    Mode,
+}
+
+/// A path in an event: text where it is UTF-8, base64 beside a lossy text where it is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventPath {
+    /// The path; U+FFFD stands for bytes that are not UTF-8.
+    pub path: String,
+    /// The bytes, only if they are not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_b64: Option<String>,
+}
+
+impl From<&RelPath> for EventPath {
+    fn from(path: &RelPath) -> Self {
+        use base64::Engine as _;
+        let path_b64 = match path.to_str() {
+            Some(_) => None,
+            None => Some(base64::engine::general_purpose::STANDARD.encode(path.as_bytes())),
+        };
+        Self { path: String::from_utf8_lossy(path.as_bytes()).into_owned(), path_b64 }
+    }
+}
+
+/// What an agent's line means, in words common to all agents.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum AgentEvent {
+    /// The conversation has an id.
+    Session {
+        /// What `--session` takes.
+        id: String,
+        /// The model, if the agent names it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
+    /// The agent's words.
+    Text {
+        /// The words.
+        text: String,
+        /// A piece of a longer text rather than a whole part.
+        delta: bool,
+    },
+    /// The agent's thoughts.
+    Reasoning {
+        /// The words.
+        text: String,
+    },
+    /// A tool call.
+    Tool {
+        /// The agent's id of the call.
+        call_id: String,
+        /// Which tool.
+        name: String,
+        /// One line about this call: the command, the file.
+        title: String,
+        /// Where in its life.
+        status: ToolStatus,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        /// Its output, cut to 2 KiB.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output: Option<String>,
+    },
+    /// Tokens and money.
+    Usage {
+        /// How much.
+        #[serde(flatten)]
+        usage: Usage,
+        /// Whether the numbers add to earlier ones or replace them.
+        scope: UsageScope,
+    },
+    /// Retries and warnings.
+    Notice {
+        /// The words.
+        message: String,
+    },
+    /// The agent reports an error.
+    Error {
+        /// The words.
+        message: String,
+        /// The provider's HTTP status.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Whether the provider calls it passing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retryable: Option<bool>,
+        /// The agent gives up over it.
+        r#final: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ToolStatus {
+    Running,
+    Ok,
+    Error,
+}
+
+/// Whether usage numbers add up or stand for the whole run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageScope {
+    /// Of one step: add to earlier ones.
+    Step,
+    /// Of the whole run: replaces earlier ones.
+    Total,
+}
+
+/// Tokens and money.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Usage {
+    /// Input tokens, without those read from a cache where the agent tells them apart.
+    pub input: u64,
+    /// Output tokens.
+    pub output: u64,
+    /// Reasoning tokens, where the agent tells them apart.
+    pub reasoning: u64,
+    /// Tokens read from a cache.
+    pub cache_read: u64,
+    /// Tokens written to a cache.
+    pub cache_write: u64,
+    /// US dollars, where the agent knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+}
+
+impl Usage {
+    /// Takes a report into account.
+    pub fn absorb(&mut self, report: Usage, scope: UsageScope) {
+        match scope {
+            UsageScope::Total => *self = report,
+            UsageScope::Step => {
+                self.input += report.input;
+                self.output += report.output;
+                self.reasoning += report.reasoning;
+                self.cache_read += report.cache_read;
+                self.cache_write += report.cache_write;
+                if let Some(cost) = report.cost_usd {
+                    self.cost_usd = Some(self.cost_usd.unwrap_or(0.0) + cost);
+                }
+            }
+        }
+    }
+}
+
+/// What failed and what to do.
+#[derive(Debug, Clone, Serialize)]
+pub struct ErrorEvent {
+    /// Dotted name.
+    pub code: ErrorCode,
+    /// What happened, on which thing.
+    pub message: String,
+    /// What the reader can do now.
+    pub hint: String,
+    /// The same call may succeed later.
+    pub retryable: bool,
+    /// Seconds the service asked to wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
+    /// The step that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// The sandbox that may hold work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_id: Option<String>,
+    /// The HTTP status behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// The last lines of the agent's output.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tail: Vec<String>,
+    /// The command that goes on from here, as arguments.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resume: Vec<String>,
+}
+
+/// The last line.
+#[derive(Debug, Clone, Serialize)]
+pub struct Done {
+    /// The exit code of the process.
+    pub exit_code: u8,
+    /// Its name.
+    pub outcome: &'static str,
+    /// What happened to the worktree.
+    pub files: FileCounts,
+    /// Bytes on the wire, both ways.
+    pub bytes: u64,
+    /// The agent, if one ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentDone>,
+    /// The sandbox, if one was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxDone>,
+    /// The sandbox may hold work that is not here yet.
+    pub unpulled: bool,
+    /// Seconds from start to end.
+    pub duration_s: f64,
+    /// Events before this one.
+    pub events: u64,
+}
+
+impl Done {
+    /// The line for a command that has nothing else to report.
+    pub fn plain(exit: Exit) -> Self {
+        Self {
+            exit_code: exit.code(),
+            outcome: exit.name(),
+            files: FileCounts::default(),
+            bytes: 0,
+            agent: None,
+            sandbox: None,
+            unpulled: false,
+            duration_s: 0.0,
+            events: 0,
+        }
+    }
+}
+
+/// What happened to the worktree.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct FileCounts {
+    pub added: u64,
+    pub modified: u64,
+    pub deleted: u64,
+    pub conflicts: u64,
+    pub skipped: u64,
+}
+
+/// The agent at the end.
+#[derive(Debug, Clone, Serialize)]
+pub struct AgentDone {
+    /// Which agent.
+    pub name: String,
+    /// Its own exit status; never ours.
+    pub exit_code: Option<i32>,
+    /// Its conversation id.
+    pub session: Option<String>,
+    /// Seconds it ran.
+    pub duration_s: f64,
+    /// Tokens and money.
+    pub usage: Usage,
+}
+
+/// The sandbox at the end.
+#[derive(Debug, Clone, Serialize)]
+pub struct SandboxDone {
+    /// Daytona's id.
+    pub id: String,
+    /// Daytona's state.
+    pub state: String,
+    /// Whether it still exists.
+    pub kept: bool,
+    /// Seconds we kept it busy.
+    pub seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_flat_and_tagged() {
+        let event = Event::File {
+            path: EventPath::from(&RelPath::parse(b"a\xff").unwrap()),
+            op: FileOp::Add,
+            bytes: Some(3),
+            id: None,
+            risk: None,
+        };
+        let line = Envelope { v: VERSION, seq: 1, ts: "t".into(), run: "r", event: &event };
+        let json = serde_json::to_string(&line).unwrap();
+        assert_eq!(
+            json,
+            r#"{"v":1,"seq":1,"ts":"t","run":"r","type":"file","path":"a�","path_b64":"Yf8=","op":"add","bytes":3}"#
+        );
+    }
+}

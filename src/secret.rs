@@ -1,0 +1,104 @@
+//! Values that must never be printed, and the scrubber that masks them in any text.
+
+use std::fmt;
+
+/// A credential. It has no way to print itself but `***`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Masks known secret values wherever they occur in text.
+#[derive(Clone, Default)]
+pub struct Scrubber {
+    needles: Vec<String>,
+}
+
+impl Scrubber {
+    /// The shortest value that is masked. Shorter ones would turn ordinary words into stars.
+    pub const MIN_LEN: usize = 8;
+
+    /// Adds a value, together with its spelling inside a JSON string. Short ones are left out.
+    pub fn add(&mut self, secret: &Secret) {
+        let value = secret.expose().trim();
+        if value.len() < Self::MIN_LEN {
+            return;
+        }
+        let quoted = serde_json::Value::from(value).to_string();
+        for needle in [value, &quoted[1..quoted.len() - 1]] {
+            if !self.needles.iter().any(|n| n == needle) {
+                self.needles.push(needle.to_owned());
+            }
+        }
+        // Longest first, so that a secret which contains another is masked whole.
+        self.needles.sort_by_key(|n| std::cmp::Reverse(n.len()));
+    }
+
+    /// `text` with every known value replaced by `***`.
+    pub fn scrub<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
+        let mut out = std::borrow::Cow::Borrowed(text);
+        for needle in &self.needles {
+            if out.contains(needle.as_str()) {
+                out = out.replace(needle.as_str(), "***").into();
+            }
+        }
+        out
+    }
+
+    /// The length in bytes of the longest value, so that a streaming caller knows how much to hold back.
+    pub fn longest(&self) -> usize {
+        self.needles.first().map_or(0, String::len)
+    }
+}
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scrubber({} values)", self.needles.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_prints_as_stars_and_is_masked_in_text() {
+        let secret = Secret::new("sk-123\"456789");
+        assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+        let mut scrubber = Scrubber::default();
+        scrubber.add(&secret);
+        scrubber.add(&Secret::new("short"));
+        assert_eq!(scrubber.scrub("a sk-123\"456789 b short"), "a *** b short");
+        assert_eq!(scrubber.scrub(r#"{"key":"sk-123\"456789"}"#), r#"{"key":"***"}"#);
+    }
+
+    #[test]
+    fn a_longer_secret_is_masked_before_the_one_it_contains() {
+        let mut scrubber = Scrubber::default();
+        scrubber.add(&Secret::new("abcdefgh"));
+        scrubber.add(&Secret::new("abcdefghij"));
+        assert_eq!(scrubber.scrub("abcdefghij"), "***");
+    }
+}

@@ -1,0 +1,1 @@
+//! The local Daytona: control plane, proxy, and the registry of sandboxes.

@@ -1,0 +1,1 @@
+//! Between the two sides: what has to travel, how, and what may come back.
