@@ -18,6 +18,7 @@
 pub mod event;
 pub mod exit;
 pub mod rel_path;
+pub mod report;
 pub mod secret;
 pub mod tree;
 pub mod wire;

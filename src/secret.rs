@@ -73,6 +73,45 @@ impl Scrubber {
     }
 }
 
+/// Masks values in a stream of bytes, also where a value is cut between two pieces.
+#[derive(Debug, Default)]
+pub struct StreamScrubber {
+    held: Vec<u8>,
+}
+
+impl StreamScrubber {
+    /// Takes the next piece and returns what can be shown of it: all but an end that may be the
+    /// beginning of a value.
+    pub fn push(&mut self, scrubber: &Scrubber, piece: &[u8]) -> Vec<u8> {
+        if scrubber.needles.is_empty() && self.held.is_empty() {
+            return piece.to_vec();
+        }
+        let mut data = std::mem::take(&mut self.held);
+        data.extend_from_slice(piece);
+        let mut out = Vec::with_capacity(data.len());
+        let mut at = 0;
+        while at < data.len() {
+            let rest = &data[at..];
+            if let Some(needle) = scrubber.needles.iter().find(|n| rest.starts_with(n.as_bytes())) {
+                out.extend_from_slice(b"***");
+                at += needle.len();
+            } else if scrubber.needles.iter().any(|n| n.as_bytes().starts_with(rest)) {
+                break;
+            } else {
+                out.push(data[at]);
+                at += 1;
+            }
+        }
+        self.held = data.split_off(at);
+        out
+    }
+
+    /// What was held back, at the end of the stream.
+    pub fn finish(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
+}
+
 impl fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Scrubber({} values)", self.needles.len())
@@ -100,5 +139,19 @@ mod tests {
         scrubber.add(&Secret::new("abcdefgh"));
         scrubber.add(&Secret::new("abcdefghij"));
         assert_eq!(scrubber.scrub("abcdefghij"), "***");
+    }
+
+    #[test]
+    fn a_secret_cut_anywhere_in_a_stream_is_masked() {
+        let mut scrubber = Scrubber::default();
+        scrubber.add(&Secret::new("sk-12345678"));
+        let text = b"x sk-12345678 sk-1 y sk-12345678";
+        for cut in 0..=text.len() {
+            let mut stream = StreamScrubber::default();
+            let mut out = stream.push(&scrubber, &text[..cut]);
+            out.extend(stream.push(&scrubber, &text[cut..]));
+            out.extend(stream.finish());
+            assert_eq!(String::from_utf8(out).unwrap(), "x *** sk-1 y ***", "cut at {cut}");
+        }
     }
 }

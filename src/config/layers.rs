@@ -55,7 +55,9 @@ pub enum LayerError {
         suggestion: Option<String>,
     },
     /// A setting the repository must not make.
-    #[error(".sandbox-coder.toml: `{0}` is not accepted from a repository; set it as flag, variable or in the user configuration")]
+    #[error(
+        ".sandbox-coder.toml: `{0}` is not accepted from a repository; set it as flag, variable or in the user configuration"
+    )]
     NotForRepo(String),
     /// The value does not fit.
     #[error("{origin}: `{key}` is `{value}`; expected {expected}")]
@@ -83,11 +85,18 @@ pub enum LayerError {
 pub fn from_variables(lookup: impl Fn(&str) -> Option<String>) -> Layer {
     let mut layer = Layer::new();
     for setting in SETTINGS {
-        let names = std::iter::once(setting.variable()).chain(setting.aliases.iter().map(|a| (*a).to_owned()));
-        let found = names.filter_map(|n| Some((lookup(&n)?.trim().to_owned(), n))).find(|(v, _)| !v.is_empty());
+        let names = std::iter::once(setting.variable())
+            .chain(setting.aliases.iter().map(|a| (*a).to_owned()));
+        let found = names
+            .filter_map(|n| Some((lookup(&n)?.trim().to_owned(), n)))
+            .find(|(v, _)| !v.is_empty());
         if let Some((value, name)) = found {
             let texts = match setting.kind {
-                Kind::List => value.split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect(),
+                Kind::List => value
+                    .split(',')
+                    .map(|t| t.trim().to_owned())
+                    .filter(|t| !t.is_empty())
+                    .collect(),
                 _ => vec![value],
             };
             layer.insert(setting.key, (texts, Origin::Variable(name)));
@@ -99,7 +108,8 @@ pub fn from_variables(lookup: impl Fn(&str) -> Option<String>) -> Layer {
 /// The settings a file makes.
 pub fn from_toml(text: &str, file: &str, origin: Origin) -> Result<Layer, LayerError> {
     let syntax = |message: String| LayerError::Syntax { file: file.to_owned(), message };
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| syntax(e.message().to_owned()))?;
+    let table: toml::Table =
+        text.parse().map_err(|e: toml::de::Error| syntax(e.message().to_owned()))?;
     let mut layer = Layer::new();
     for (key, value) in table {
         let Some(setting) = Setting::by_key(&key) else {
@@ -112,7 +122,8 @@ pub fn from_toml(text: &str, file: &str, origin: Origin) -> Result<Layer, LayerE
             toml::Value::Array(items) => items.iter().map(scalar).collect::<Option<Texts>>(),
             other => scalar(&other).map(|t| vec![t]),
         };
-        let texts = texts.ok_or_else(|| syntax(format!("`{key}` must be a plain value or a list of them")))?;
+        let texts = texts
+            .ok_or_else(|| syntax(format!("`{key}` must be a plain value or a list of them")))?;
         layer.insert(setting.key, (texts, origin.clone()));
     }
     Ok(layer)
@@ -130,7 +141,10 @@ fn scalar(value: &toml::Value) -> Option<String> {
 /// The setting whose name is nearest to `key`, if any is near.
 pub fn nearest(key: &str) -> Option<String> {
     let scored = SETTINGS.iter().map(|s| (strsim::jaro_winkler(key, s.key), s.key));
-    scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, k)| k.to_owned())
+    scored
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k.to_owned())
 }
 
 /// One layer out of several, the first given wins; defaults fill the rest.
@@ -154,7 +168,8 @@ mod tests {
     use super::*;
 
     fn vars(pairs: &[(&str, &str)]) -> Layer {
-        let map: BTreeMap<String, String> = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let map: BTreeMap<String, String> =
+            pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         from_variables(|name| map.get(name).cloned())
     }
 
@@ -162,14 +177,21 @@ mod tests {
     fn the_nearest_layer_wins_and_says_where_it_was() {
         let user = from_toml("agent = \"claude\"\ntimeout = 60\n", "f", Origin::User).unwrap();
         let merged = merge([vars(&[("SANDBOX_CODER_AGENT", "codex")]), user]);
-        assert_eq!(merged["agent"], (vec!["codex".into()], Origin::Variable("SANDBOX_CODER_AGENT".into())));
+        assert_eq!(
+            merged["agent"],
+            (vec!["codex".into()], Origin::Variable("SANDBOX_CODER_AGENT".into()))
+        );
         assert_eq!(merged["timeout"], (vec!["60".into()], Origin::User));
         assert_eq!(merged["provider"].1, Origin::Default);
     }
 
     #[test]
     fn our_own_variable_beats_its_alias_and_empty_is_unset() {
-        let layer = vars(&[("SANDBOX_CODER_SNAPSHOT", " "), ("SANDBOX_SNAPSHOT", "s"), ("DAYTONA_API_KEY", "\n")]);
+        let layer = vars(&[
+            ("SANDBOX_CODER_SNAPSHOT", " "),
+            ("SANDBOX_SNAPSHOT", "s"),
+            ("DAYTONA_API_KEY", "\n"),
+        ]);
         assert_eq!(layer["snapshot"].0, ["s"]);
         assert!(!layer.contains_key("api-key"));
     }

@@ -148,8 +148,11 @@ impl Config {
         let user = read_layer(user_file.as_deref(), Origin::User)?;
         let repo_file = sources.worktree.map(|w| w.join(REPO_FILE));
         let repo = read_layer(repo_file.as_deref(), Origin::Repo)?;
-        let mut merged = layers::merge([sources.flags, layers::from_variables(variable), repo, user]);
-        if merged["provider"].0 != ["local"] && !merged.contains_key("api-key") && !merged.contains_key("jwt-token")
+        let mut merged =
+            layers::merge([sources.flags, layers::from_variables(variable), repo, user]);
+        if merged["provider"].0 != ["local"]
+            && !merged.contains_key("api-key")
+            && !merged.contains_key("jwt-token")
         {
             profile::add(&mut merged, &variable, home.as_deref());
         }
@@ -158,7 +161,8 @@ impl Config {
 }
 
 fn user_file(variable: &dyn Fn(&str) -> Option<String>, home: Option<&Path>) -> Option<PathBuf> {
-    let base = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(home?.join(".config")))?;
+    let base =
+        variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| Some(home?.join(".config")))?;
     Some(base.join("sandbox-coder/config.toml"))
 }
 
@@ -166,7 +170,12 @@ fn read_layer(file: Option<&Path>, origin: Origin) -> Result<Layer, Error> {
     let Some(file) = file else { return Ok(Layer::new()) };
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(layers::from_toml(&text, &file.display().to_string(), origin)?),
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
             Ok(Layer::new())
         }
         Err(e) => Err(Error::Read(file.to_owned(), e)),
@@ -179,12 +188,20 @@ struct Values {
 }
 
 impl Values {
-    fn config(self, variable: &dyn Fn(&str) -> Option<String>, home: Option<&Path>) -> Result<Config, Error> {
+    fn config(
+        self,
+        variable: &dyn Fn(&str) -> Option<String>,
+        home: Option<&Path>,
+    ) -> Result<Config, Error> {
         self.check_choices()?;
         let agent_command = self.text("agent-command");
         let idle = self.duration("idle-timeout")?;
         Ok(Config {
-            agent: if agent_command.is_some() { "command".into() } else { self.text("agent").unwrap_or_default() },
+            agent: if agent_command.is_some() {
+                "command".into()
+            } else {
+                self.text("agent").unwrap_or_default()
+            },
             agent_command,
             model: self.text("model"),
             env: self.list("env"),
@@ -230,7 +247,9 @@ impl Values {
         let credential = match (self.text("api-key"), self.text("jwt-token")) {
             (Some(key), _) => Some(Credential::Key(Secret::new(key))),
             (None, Some(token)) => match self.text("organization-id") {
-                Some(organization) => Some(Credential::Token { token: Secret::new(token), organization }),
+                Some(organization) => {
+                    Some(Credential::Token { token: Secret::new(token), organization })
+                }
                 None => return Err(Error::MissingOrganization),
             },
             (None, None) => None,
@@ -246,11 +265,17 @@ impl Values {
         }
     }
 
-    fn state_dir(&self, variable: &dyn Fn(&str) -> Option<String>, home: Option<&Path>) -> Result<PathBuf, Error> {
+    fn state_dir(
+        &self,
+        variable: &dyn Fn(&str) -> Option<String>,
+        home: Option<&Path>,
+    ) -> Result<PathBuf, Error> {
         if let Some(dir) = self.text("state-dir") {
             return std::path::absolute(&dir).map_err(|e| Error::Read(dir.into(), e));
         }
-        let base = variable("XDG_STATE_HOME").map(PathBuf::from).or_else(|| Some(home?.join(".local/state")));
+        let base = variable("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(home?.join(".local/state")));
         base.map(|b| b.join("sandbox-coder")).ok_or(Error::NoStateDir)
     }
 
@@ -262,7 +287,12 @@ impl Values {
         self.merged.get(key).map(|(texts, _)| texts.clone()).unwrap_or_default()
     }
 
-    fn read<T>(&self, key: &'static str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Error> {
+    fn read<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
         let Some(text) = self.text(key) else { return Ok(None) };
         match parse(&text) {
             Some(value) => Ok(Some(value)),
@@ -317,7 +347,9 @@ impl Values {
 
     fn check_choices(&self) -> Result<(), Error> {
         for setting in SETTINGS {
-            let (Kind::Choice(words), Some(text)) = (setting.kind, self.text(setting.key)) else { continue };
+            let (Kind::Choice(words), Some(text)) = (setting.kind, self.text(setting.key)) else {
+                continue;
+            };
             if !words.contains(&text.as_str()) {
                 return Err(self.refuse(setting.key, text, format!("one of {}", words.join(", "))));
             }
@@ -328,7 +360,8 @@ impl Values {
     fn table(&self) -> Vec<Row> {
         let row = |setting: &'static Setting| {
             let found = self.merged.get(setting.key);
-            let value = found.map(|(texts, _)| if setting.secret { "***".into() } else { texts.join(",") });
+            let value =
+                found.map(|(texts, _)| if setting.secret { "***".into() } else { texts.join(",") });
             let origin = found.map_or_else(String::new, |(_, o)| o.to_string());
             Row { key: setting.key, value, origin }
         };
@@ -341,8 +374,10 @@ mod tests {
     use super::*;
 
     fn resolve(pairs: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Config, Error> {
-        let lookup = |name: &str| pairs.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned());
-        let flags = flags.iter().map(|(k, v)| (*k, (vec![(*v).to_owned()], Origin::Flag))).collect();
+        let lookup =
+            |name: &str| pairs.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned());
+        let flags =
+            flags.iter().map(|(k, v)| (*k, (vec![(*v).to_owned()], Origin::Flag))).collect();
         Config::resolve(Sources { flags, variable: &lookup, worktree: None })
     }
 
@@ -356,15 +391,27 @@ mod tests {
 
     #[test]
     fn a_key_in_the_environment_means_daytona_unless_local_is_asked_for() {
-        let vars = [("HOME", "/n"), ("DAYTONA_API_KEY", "k-123"), ("DAYTONA_API_URL", "https://d.example/api/")];
-        let Provider::Daytona { api_url, credential, .. } = resolve(&vars, &[]).unwrap().provider else { panic!() };
-        assert_eq!((api_url.as_str(), credential), ("https://d.example/api", Credential::Key(Secret::new("k-123"))));
+        let vars = [
+            ("HOME", "/n"),
+            ("DAYTONA_API_KEY", "k-123"),
+            ("DAYTONA_API_URL", "https://d.example/api/"),
+        ];
+        let Provider::Daytona { api_url, credential, .. } = resolve(&vars, &[]).unwrap().provider
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (api_url.as_str(), credential),
+            ("https://d.example/api", Credential::Key(Secret::new("k-123")))
+        );
         assert_eq!(resolve(&vars, &[("provider", "local")]).unwrap().provider, Provider::Local);
     }
 
     #[test]
     fn daytona_without_a_key_is_refused_before_anything_else() {
-        let error = resolve(&[("HOME", "/n"), ("DAYTONA_API_KEY", "  ")], &[("provider", "daytona")]).unwrap_err();
+        let error =
+            resolve(&[("HOME", "/n"), ("DAYTONA_API_KEY", "  ")], &[("provider", "daytona")])
+                .unwrap_err();
         assert_eq!(error.code(), ErrorCode::MissingKey);
     }
 

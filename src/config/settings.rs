@@ -72,8 +72,24 @@ impl Setting {
     }
 }
 
-const fn s(key: &'static str, group: Group, kind: Kind, value_name: &'static str, help: &'static str) -> Setting {
-    Setting { key, kind, default: None, value_name, help, aliases: &[], repo: false, secret: false, group }
+const fn s(
+    key: &'static str,
+    group: Group,
+    kind: Kind,
+    value_name: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        kind,
+        default: None,
+        value_name,
+        help,
+        aliases: &[],
+        repo: false,
+        secret: false,
+        group,
+    }
 }
 
 impl Setting {
@@ -162,14 +178,30 @@ mod tests {
         let mut names = HashSet::new();
         for setting in SETTINGS {
             assert!(names.insert(setting.variable()), "{}", setting.key);
-            assert!(setting.aliases.iter().all(|a| names.insert((*a).to_owned())), "{}", setting.key);
+            assert!(
+                setting.aliases.iter().all(|a| names.insert((*a).to_owned())),
+                "{}",
+                setting.key
+            );
             assert!(!setting.help.is_empty() && !setting.help.ends_with('.'), "{}", setting.key);
         }
     }
 
     #[test]
     fn a_repository_cannot_send_keys_or_variables_anywhere() {
-        for key in ["api-url", "api-key", "jwt-token", "organization-id", "provider", "env", "state-dir", "isolation", "tool-dir", "allow-risky", "agent-command"] {
+        for key in [
+            "api-url",
+            "api-key",
+            "jwt-token",
+            "organization-id",
+            "provider",
+            "env",
+            "state-dir",
+            "isolation",
+            "tool-dir",
+            "allow-risky",
+            "agent-command",
+        ] {
             assert!(!Setting::by_key(key).unwrap().repo, "{key}");
         }
     }

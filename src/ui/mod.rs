@@ -1,1 +1,137 @@
-//! The only writer to the terminal.
+//! The only writer to the terminal. A run's reports go in, text or JSON lines come out.
+
+mod human;
+mod json;
+pub mod progress;
+pub mod terminal;
+
+use std::io::Write;
+
+use tokio::sync::mpsc;
+
+use crate::report::Report;
+use crate::secret::{Scrubber, StreamScrubber};
+
+/// How to talk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// NDJSON events on standard output and nothing else there.
+    pub json: bool,
+    /// The agent's output as it came.
+    pub raw: bool,
+    /// Only failures.
+    pub quiet: bool,
+    /// Our own steps too.
+    pub verbose: bool,
+    /// Standard error is a terminal: progress is drawn, and marker lines give way to words.
+    pub terminal: bool,
+    /// Colours may be used on standard error.
+    pub colour: bool,
+}
+
+/// Draws reports until the channel closes. Runs on its own thread: a stuck terminal stops nobody else.
+///
+/// When a reader of our output goes away (a closed pipe), nothing more is written there; the reports are
+/// still taken, so that the work itself ends as it should.
+pub fn start(
+    options: Options,
+    run: String,
+    mut reports: mpsc::Receiver<Report>,
+) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut screen = Screen::new(options, run);
+        while let Some(report) = reports.blocking_recv() {
+            screen.take(report);
+        }
+        screen.finish();
+    })
+}
+
+struct Screen {
+    options: Options,
+    scrubber: Scrubber,
+    stdout: Sink<std::io::Stdout>,
+    stderr: Sink<std::io::Stderr>,
+    human: human::Human,
+    json: json::Json,
+    streams: [StreamScrubber; 2],
+}
+
+impl Screen {
+    fn new(options: Options, run: String) -> Self {
+        Self {
+            options,
+            scrubber: Scrubber::default(),
+            stdout: Sink::new(std::io::stdout()),
+            stderr: Sink::new(std::io::stderr()),
+            human: human::Human::new(options),
+            json: json::Json::new(run),
+            streams: Default::default(),
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Secret(secret) => self.scrubber.add(&secret),
+            Report::Output { stream, bytes } if !self.options.json => {
+                let shown = self.streams[stream as usize].push(&self.scrubber, &bytes);
+                self.show(stream, &shown);
+            }
+            Report::Output { .. } => {}
+            Report::Event(event) => {
+                if self.options.json {
+                    let line = self.json.line(&event);
+                    self.stdout.write(self.scrubber.scrub(&line).as_bytes());
+                }
+                let text = self.human.event(&event);
+                self.write_human(text);
+            }
+        }
+    }
+
+    fn show(&mut self, stream: crate::event::Stream, bytes: &[u8]) {
+        let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
+        self.human.progress.suspend(|| match stream {
+            crate::event::Stream::Stdout => stdout.write(bytes),
+            crate::event::Stream::Stderr => stderr.write(bytes),
+        });
+    }
+
+    fn write_human(&mut self, text: human::Text) {
+        let (scrubber, stdout, stderr) = (&self.scrubber, &mut self.stdout, &mut self.stderr);
+        self.human.progress.suspend(|| {
+            if !text.stdout.is_empty() {
+                stdout.write(scrubber.scrub(&text.stdout).as_bytes());
+            }
+            if !text.stderr.is_empty() {
+                stderr.write(scrubber.scrub(&text.stderr).as_bytes());
+            }
+        });
+    }
+
+    fn finish(&mut self) {
+        for stream in [crate::event::Stream::Stdout, crate::event::Stream::Stderr] {
+            let held = self.streams[stream as usize].finish();
+            self.show(stream, &held);
+        }
+        self.human.progress.clear();
+    }
+}
+
+/// A stream that goes quiet after the first failed write.
+struct Sink<W> {
+    inner: W,
+    closed: bool,
+}
+
+impl<W: Write> Sink<W> {
+    fn new(inner: W) -> Self {
+        Self { inner, closed: false }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if !self.closed && !bytes.is_empty() {
+            self.closed = self.inner.write_all(bytes).and_then(|()| self.inner.flush()).is_err();
+        }
+    }
+}
