@@ -1,0 +1,1 @@
+//! Pure: what has to happen to each path.
