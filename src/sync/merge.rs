@@ -1,1 +1,0 @@
-//! Pure: what has to happen to each path.

@@ -1,0 +1,1 @@
+//! Table of verdicts, row by row.
