@@ -187,10 +187,13 @@ impl Claude {
             let mut failure = Failure::new(words, status);
             let by_api =
                 matches!(str_at(line, "/terminal_reason"), Some("api_error" | "prompt_too_long"));
-            if by_api && failure.kind.is_none() {
-                failure.kind = Some(Unusable::Provider);
+            if by_api
+                && status.is_none()
+                && !matches!(failure.kind, Some(Unusable::Auth | Unusable::NoCredentials))
+            {
                 // no status: the provider could not be reached
-                failure.retryable = status.is_none();
+                failure.kind = Some(Unusable::Provider);
+                failure.retryable = true;
             }
             facts.fail(failure, out);
         }

@@ -44,6 +44,7 @@ pub(super) struct Opencode {
     /// `reason` of the last finished step, while no other step has begun.
     finished: Option<String>,
     denied: bool,
+    recovered: bool,
     no_session: bool,
 }
 
@@ -57,6 +58,8 @@ impl Dialect for Opencode {
             "step_start" => {
                 self.started = true;
                 self.finished = None;
+                // it shortened the conversation, or tried again, and goes on
+                self.recovered |= facts.error.take().is_some();
             }
             "text" => {
                 if let Some(text) = str_at(part, "/text") {
@@ -111,9 +114,17 @@ impl Dialect for Opencode {
                 let message = "opencode could not use the model: it, its provider or its credentials are unknown";
                 return (Outcome::Unusable(Unusable::Provider), message.into());
             }
-            return error.verdict();
+            return match error.verdict() {
+                // before the first step there is only the model that can fail
+                (Outcome::Failed, message) if !self.started => {
+                    (Outcome::Unusable(Unusable::Provider), message)
+                }
+                other => other,
+            };
         }
-        if exit != 0 {
+        // an error it got over still makes it exit 1
+        let got_over = self.recovered && exit == 1 && self.finished.as_deref() == Some("stop");
+        if exit != 0 && !got_over {
             return (Outcome::Failed, facts.ending("opencode", exit));
         }
         if !self.started {
@@ -138,7 +149,9 @@ impl Opencode {
         let name = str_at(part, "/tool").unwrap_or("tool");
         let state = part.get("state").unwrap_or(&Value::Null);
         let refused = str_at(state, "/error").map(clip);
-        self.denied |= refused.as_deref().is_some_and(|e| e.contains("rejected permission"));
+        self.denied |= refused
+            .as_deref()
+            .is_some_and(|e| e.contains("rejected permission") || e.contains("PermissionRejected"));
         let failed = str_at(state, "/status") == Some("error");
         // a command that fails is to opencode a call that worked; the other agents call it an error
         let exit = state.pointer("/metadata/exit").and_then(Value::as_i64).filter(|&c| c != 0);

@@ -103,7 +103,7 @@ impl Facts {
     /// The last line that says something; an `Error` line rather than a stack trace below it.
     fn last_words(&self) -> Option<&str> {
         let said = || self.tail.iter().rev().map(|l| l.trim()).filter(|l| !l.is_empty());
-        said().find(|l| l.to_lowercase().contains("error")).or_else(|| said().next())
+        said().find(|l| l.to_lowercase().contains("error:")).or_else(|| said().next())
     }
 
     /// Whether a line on the terminal holds these words.
@@ -211,9 +211,9 @@ impl Parser {
     /// The verdict, after the last line.
     pub fn finish(self, ended: Ended) -> Verdict {
         let (outcome, message) = self.judge(ended);
-        let mismatch = matches!(ended, Ended::Exited(0)) != matches!(outcome, Outcome::Ok)
-            && matches!(ended, Ended::Exited(_))
-            && self.spoke(outcome);
+        let zero = ended == Ended::Exited(0);
+        let fine = outcome == Outcome::Ok;
+        let mismatch = matches!(ended, Ended::Exited(_)) && zero != fine && (zero || fine);
         let error = self
             .facts
             .error
@@ -272,18 +272,6 @@ impl Parser {
 
     fn cut_short(&self) -> bool {
         self.kind != Kind::Command && !self.facts.started && self.facts.session.is_none()
-    }
-
-    /// Whether the agent's own words, and not the exit status alone, made this outcome.
-    fn spoke(&self, outcome: Outcome) -> bool {
-        match outcome {
-            Outcome::Killed | Outcome::Cancelled => false,
-            _ => {
-                self.facts.error.is_some()
-                    || self.terminal_event_seen()
-                    || self.facts.session.is_some()
-            }
-        }
     }
 
     fn who(&self) -> &'static str {
