@@ -1,1 +1,7 @@
 //! Our side: the git worktree, how it is read and how it is written.
+
+pub mod apply;
+pub mod confined;
+pub mod journal;
+pub mod strangers;
+pub mod undo;

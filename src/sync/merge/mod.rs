@@ -12,6 +12,7 @@ use std::io;
 use crate::rel_path::RelPath;
 use crate::sync::threats::{Content, Held};
 use crate::tree::{Change, Entry, Mode, Oid, Tree};
+pub use crate::worktree::strangers::OnDisk;
 
 /// Files above this many bytes are never merged line by line.
 pub const TEXT_MAX: usize = 8 << 20;
@@ -41,19 +42,6 @@ pub struct Options {
     pub policy: Policy,
     /// Apply even if most of the tree disappears.
     pub allow_mass_delete: bool,
-}
-
-/// What lies at a path on the disk that the local snapshot does not account for (ignored files, mostly).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnDisk {
-    /// Nothing in the way: the path is free, or its folder holds only what the snapshot knows.
-    Free,
-    /// Something the snapshot does not know lies at the path.
-    Stranger,
-    /// On the way to the path lies something the snapshot does not know that is no folder, or a repository.
-    Above,
-    /// The path is a folder holding something the snapshot does not know.
-    Below,
 }
 
 /// Asks the disk. Called only for paths that would be new there.

@@ -1,0 +1,494 @@
+//! One path at a time: stage, replace, remove, create; each so that it can be killed and repeated.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::rc::Rc;
+
+use super::{Error, SYNC_SINGLY, Site, aside, failed};
+use crate::rel_path::RelPath;
+use crate::tree::{Change, Entry, Mode};
+use crate::worktree::confined::{Dir, Found, Root, is_no_folder};
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The path is as wanted.
+    Done,
+    /// The path was not as expected and stays as it is.
+    Changed,
+}
+
+/// The only way this module's files are touched.
+pub(super) struct Hands<'a> {
+    pub(super) site: &'a Site<'a>,
+    pub(super) run: String,
+    root: Root,
+    /// The folder used last: steps come in path order.
+    recent: RefCell<Option<(Option<RelPath>, Rc<Dir>)>>,
+    touched: RefCell<BTreeSet<Option<RelPath>>>,
+    writes: Cell<usize>,
+    rescued: RefCell<Vec<RelPath>>,
+}
+
+impl<'a> Hands<'a> {
+    pub(super) fn new(site: &'a Site<'a>, run: &str) -> Result<Self, Error> {
+        let root = Root::open(site.top).map_err(|source| Error::Io {
+            doing: "open",
+            path: site.top.display().to_string(),
+            source,
+        })?;
+        Ok(Self {
+            site,
+            run: run.to_owned(),
+            root,
+            recent: RefCell::default(),
+            touched: RefCell::default(),
+            writes: Cell::default(),
+            rescued: RefCell::default(),
+        })
+    }
+
+    pub(super) fn rescued(&self) -> Vec<RelPath> {
+        self.rescued.borrow().clone()
+    }
+
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        self.root.free_bytes()
+    }
+
+    /// What lies at the path, hashed.
+    pub(super) fn look(&self, path: &RelPath) -> Result<Found, Error> {
+        let look = || match self.dir(path.parent()) {
+            Ok(dir) => dir.look(path.file_name()),
+            Err(e) if is_no_folder(&e) => Ok(Found::NoFolder),
+            Err(e) => Err(e),
+        };
+        look().map_err(failed("read", path))
+    }
+
+    /// Whether what was found is this entry (`None`: nothing there).
+    pub(super) fn is(&self, found: Found, entry: Option<Entry>) -> bool {
+        match (found, entry) {
+            (Found::Nothing | Found::NoFolder, None) => true,
+            (Found::Entry(found, _), Some(wanted)) => {
+                let same_mode = found.mode == wanted.mode
+                    || !self.site.file_mode && found.mode.is_regular() && wanted.mode.is_regular();
+                found.id == wanted.id && same_mode
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `dir` exists or can be made, given that the paths in `removed` will be gone.
+    pub(super) fn can_reach(
+        &self,
+        dir: &RelPath,
+        removed: &HashSet<&RelPath>,
+    ) -> Result<bool, Error> {
+        for at in std::iter::once(dir.clone()).chain(dir.ancestors()) {
+            match self.look(&at)? {
+                Found::Folder => return Ok(true),
+                Found::Nothing | Found::NoFolder => {}
+                Found::Entry(..) | Found::Special => return Ok(removed.contains(&at)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores the bytes of a file that is about to be replaced, if they still are what the plan saw.
+    pub(super) fn save(&self, step: &Change, before: Entry) -> Result<(), Error> {
+        let save = || {
+            let dir = self.dir(step.path.parent())?;
+            let bytes = match before.mode {
+                Mode::Link => dir.read_link(step.path.file_name())?,
+                _ => {
+                    let mut bytes = Vec::new();
+                    dir.open(step.path.file_name())?.read_to_end(&mut bytes)?;
+                    bytes
+                }
+            };
+            self.site.objects.save(&bytes)
+        };
+        match save().map_err(failed("save", &step.path))? {
+            id if id == before.id => Ok(()),
+            _ => Err(Error::Missing(before.id)),
+        }
+    }
+
+    /// Fails if a folder that has to be written to may not be.
+    pub(super) fn check_writable(&self, steps: &[Change]) -> Result<(), Error> {
+        let mut checked: HashSet<Option<RelPath>> = HashSet::new();
+        for step in steps {
+            let mut at = step.path.parent();
+            // The nearest folder that exists.
+            while checked.insert(at.clone()) {
+                match self.root.dir(at.as_ref()) {
+                    Ok(dir) => {
+                        dir.check_writable().map_err(failed("write beside", &step.path))?;
+                        break;
+                    }
+                    Err(e) if is_no_folder(&e) => match at {
+                        Some(dir) => at = dir.parent(),
+                        None => return Err(failed("open", &step.path)(e)),
+                    },
+                    Err(e) => return Err(failed("open the folder of", &step.path)(e)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what shall replace something beside it, under a name of its own.
+    pub(super) fn stage(&self, number: usize, step: &Change) -> Result<(), Error> {
+        let (Some(_), Some(after)) = (step.before, step.after) else { return Ok(()) };
+        let stage = || {
+            let dir = self.dir(step.path.parent())?;
+            let bits = match dir.look(step.path.file_name())? {
+                Found::Entry(now, bits) if now.mode.is_regular() => {
+                    Some(with_exec(bits, now.mode, after.mode))
+                }
+                _ => None,
+            };
+            let name = self.temporary(number);
+            if after.mode == Mode::Link {
+                return dir.symlink(&self.site.objects.read(&after.id)?, &name);
+            }
+            let mut file = dir.create(&name, bits.unwrap_or(default_bits(after.mode)))?;
+            self.fill(&mut file, after)?;
+            match bits {
+                // The umask had its say when the file was first made.
+                Some(bits) => file.set_permissions(Permissions::from_mode(bits)),
+                None => Ok(()),
+            }
+        };
+        stage().map_err(failed("stage", &step.path))
+    }
+
+    /// Removes what was staged; nothing was replaced yet.
+    pub(super) fn unstage(&self, steps: &[Change]) {
+        for (number, step) in steps.iter().enumerate() {
+            if let Ok(dir) = self.dir(step.path.parent()) {
+                let _ = dir.unlink(&self.temporary(number));
+            }
+        }
+    }
+
+    /// Puts the staged version in place, if what it replaces is what the plan saw.
+    pub(super) fn replace(&self, number: usize, step: &Change) -> Result<Outcome, Error> {
+        let (dir, name) = match self.dir(step.path.parent()) {
+            Ok(dir) => (dir, step.path.file_name()),
+            Err(e) if is_no_folder(&e) => return Ok(Outcome::Changed),
+            Err(e) => return Err(failed("open the folder of", &step.path)(e)),
+        };
+        let staged = self.temporary(number);
+        let fail = || failed("replace", &step.path);
+        if !self.is(dir.look(name).map_err(fail())?, step.before) {
+            dir.unlink(&staged).map_err(fail())?;
+            return Ok(Outcome::Changed);
+        }
+        self.touch(step.path.parent());
+        match dir.exchange(&staged, name) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                dir.rename(&staged, name).map_err(fail())?;
+                return Ok(Outcome::Done);
+            }
+            // It was removed in this very moment.
+            Err(e) if is_no_folder(&e) => {
+                dir.unlink(&staged).map_err(fail())?;
+                return Ok(Outcome::Changed);
+            }
+            Err(e) => return Err(fail()(e)),
+        }
+        // The old bytes are in hand; only now it is certain what they are.
+        if self.is(dir.look(&staged).map_err(fail())?, step.before) {
+            dir.unlink(&staged).map_err(fail())?;
+            return Ok(Outcome::Done);
+        }
+        self.put_back(&dir, &staged, step)?;
+        Ok(Outcome::Changed)
+    }
+
+    /// Removes a path, if it is what the plan saw.
+    pub(super) fn remove(&self, number: usize, step: &Change) -> Result<Outcome, Error> {
+        let (dir, name) = match self.dir(step.path.parent()) {
+            Ok(dir) => (dir, step.path.file_name()),
+            Err(e) if is_no_folder(&e) => return Ok(Outcome::Done),
+            Err(e) => return Err(failed("open the folder of", &step.path)(e)),
+        };
+        let fail = || failed("remove", &step.path);
+        let found = dir.look(name).map_err(fail())?;
+        if !self.is(found, step.before) {
+            return Ok(if self.is(found, None) { Outcome::Done } else { Outcome::Changed });
+        }
+        self.touch(step.path.parent());
+        let moved = self.temporary(number);
+        match dir.rename_new(name, &moved) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Done),
+            Err(e) => return Err(fail()(e)),
+        }
+        if self.is(dir.look(&moved).map_err(fail())?, step.before) {
+            dir.unlink(&moved).map_err(fail())?;
+            return Ok(Outcome::Done);
+        }
+        match dir.rename_new(&moved, name) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.rescue(&dir, &moved, &step.path)?
+            }
+            Err(e) => return Err(fail()(e)),
+        }
+        Ok(Outcome::Changed)
+    }
+
+    /// Removes the folders above removed paths that hold nothing any more and are not needed.
+    pub(super) fn remove_emptied<'p>(
+        &self,
+        removed: impl Iterator<Item = &'p RelPath>,
+        needed: &HashSet<RelPath>,
+    ) -> Result<(), Error> {
+        let mut folders: Vec<RelPath> = removed.flat_map(RelPath::ancestors).collect();
+        folders.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
+        folders.dedup();
+        let mut seen = HashSet::new();
+        self.forget_folder();
+        for folder in folders {
+            if needed.contains(&folder) || !seen.insert(folder.clone()) {
+                continue;
+            }
+            match self.root.dir(folder.parent().as_ref()) {
+                Ok(dir) => {
+                    dir.remove_empty(folder.file_name()).map_err(failed("remove", &folder))?
+                }
+                Err(_) => continue,
+            };
+            self.touch(folder.parent());
+        }
+        Ok(())
+    }
+
+    /// Creates a path where nothing is.
+    pub(super) fn create(&self, path: &RelPath, entry: Entry) -> Result<Outcome, Error> {
+        for last in [false, true] {
+            match self.try_create(path, entry) {
+                Ok(()) => return Ok(Outcome::Done),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    // An empty folder is no content, and gives way.
+                    let dir = self.dir(path.parent()).map_err(failed("create", path))?;
+                    if last
+                        || !dir.remove_empty(path.file_name()).map_err(failed("create", path))?
+                    {
+                        return Ok(Outcome::Changed);
+                    }
+                }
+                // A file or link where a folder is needed: somebody put it there.
+                Err(e) if is_no_folder(&e) && last => return Ok(Outcome::Changed),
+                // The folder was removed under our handle.
+                Err(e) if is_no_folder(&e) => self.forget_folder(),
+                Err(e) => return Err(failed("create", path)(e)),
+            }
+        }
+        Ok(Outcome::Changed)
+    }
+
+    fn try_create(&self, path: &RelPath, entry: Entry) -> io::Result<()> {
+        let (dir, name) = (self.make_dir(path.parent())?, path.file_name());
+        if entry.mode == Mode::Link {
+            return dir.symlink(&self.site.objects.read(&entry.id)?, name);
+        }
+        match dir.create_nameless(default_bits(entry.mode)) {
+            Ok(mut file) => {
+                self.fill(&mut file, entry)?;
+                match dir.name(&file, name) {
+                    Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+                    other => return other,
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+            Err(e) => return Err(e),
+        }
+        let mut file = dir.create(name, default_bits(entry.mode))?;
+        self.fill(&mut file, entry).inspect_err(|_| {
+            let _ = dir.unlink(name);
+        })
+    }
+
+    /// After an interruption: nothing staged stays behind, and bytes of the user's that were in our
+    /// hands go back to their place.
+    pub(super) fn recover(&self, steps: &[Change]) -> Result<(), Error> {
+        for (number, step) in steps.iter().enumerate() {
+            self.recover_one(number, step)?;
+        }
+        self.forget_folder();
+        Ok(())
+    }
+
+    fn recover_one(&self, number: usize, step: &Change) -> Result<(), Error> {
+        let fail = || failed("recover", &step.path);
+        let dir = match self.dir(step.path.parent()) {
+            Ok(dir) => dir,
+            Err(e) if is_no_folder(&e) => return Ok(()),
+            Err(e) => return Err(fail()(e)),
+        };
+        let (name, ours) = (step.path.file_name(), self.temporary(number));
+        let target = dir.look(name).map_err(fail())?;
+        if step.before.is_none() {
+            // Only without nameless files: created in place and not finished.
+            if let Some(after) = step.after
+                && !self.is(target, Some(after))
+                && self.is_beginning(&dir, name, after).map_err(fail())?
+            {
+                dir.unlink(name).map_err(fail())?;
+            }
+            return Ok(());
+        }
+        let held = dir.look(&ours).map_err(fail())?;
+        if held == Found::Nothing {
+            return Ok(());
+        }
+        let expected =
+            self.is(held, step.before) || step.after.is_some() && self.is(held, step.after);
+        let unfinished = || match step.after {
+            Some(after) => self.is_beginning(&dir, &ours, after),
+            None => Ok(false),
+        };
+        if expected || unfinished().map_err(fail())? {
+            return dir.unlink(&ours).map_err(fail());
+        }
+        // What we hold is the user's: taken away in the moment it was written.
+        if step.after.is_some() && self.is(target, step.after) {
+            return self.put_back(&dir, &ours, step);
+        }
+        match dir.rename_new(&ours, name) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.rescue(&dir, &ours, &step.path)
+            }
+            other => other.map_err(fail()),
+        }
+    }
+
+    /// Whether a file is the beginning of a version: a write of ours that was cut short.
+    fn is_beginning(&self, dir: &Dir, name: &[u8], of: Entry) -> io::Result<bool> {
+        let Some(stat) = dir.stat(name)? else { return Ok(false) };
+        let is_file =
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
+        let size = self.site.objects.size(&of.id)?.unwrap_or(0);
+        if !is_file
+            || !of.mode.is_regular()
+            || u64::try_from(stat.st_size).is_ok_and(|now| now > size)
+        {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        dir.open(name)?.read_to_end(&mut bytes)?;
+        Ok(self.site.objects.read(&of.id)?.starts_with(&bytes))
+    }
+
+    /// Swaps the user's bytes back; whatever else turns up meanwhile is kept too.
+    fn put_back(&self, dir: &Dir, ours: &[u8], step: &Change) -> Result<(), Error> {
+        let fail = || failed("put back", &step.path);
+        match dir.exchange(ours, step.path.file_name()) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return dir.rename_new(ours, step.path.file_name()).map_err(fail());
+            }
+            Err(e) => return Err(fail()(e)),
+        }
+        if self.is(dir.look(ours).map_err(fail())?, step.after) {
+            return dir.unlink(ours).map_err(fail());
+        }
+        // They wrote again between the two swaps: the newest goes back in place, the older is kept.
+        dir.exchange(ours, step.path.file_name()).map_err(fail())?;
+        self.rescue(dir, ours, &step.path)
+    }
+
+    /// Keeps bytes that have lost their place.
+    fn rescue(&self, dir: &Dir, ours: &[u8], path: &RelPath) -> Result<(), Error> {
+        let kept = aside::keep(self, dir, ours, path)?;
+        self.rescued.borrow_mut().push(kept);
+        Ok(())
+    }
+
+    /// Writes a version's bytes.
+    pub(super) fn fill(&self, file: &mut File, entry: Entry) -> io::Result<()> {
+        self.site.objects.copy(&entry.id, file)?;
+        self.writes.set(self.writes.get() + 1);
+        if self.writes.get() <= SYNC_SINGLY { file.sync_data() } else { Ok(()) }
+    }
+
+    /// Waits until everything done is on the disk.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        let touched = self.touched.borrow();
+        let whole =
+            |source| Error::Io { doing: "sync", path: self.site.top.display().to_string(), source };
+        if self.writes.get() > SYNC_SINGLY || touched.len() > SYNC_SINGLY {
+            return self.root.sync_all().map_err(whole);
+        }
+        for folder in touched.iter() {
+            match self.root.dir(folder.as_ref()).and_then(|dir| dir.sync()) {
+                Err(e) if !is_no_folder(&e) && e.kind() != io::ErrorKind::PermissionDenied => {
+                    return Err(whole(e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn touch(&self, folder: Option<RelPath>) {
+        self.touched.borrow_mut().insert(folder);
+    }
+
+    pub(super) fn forget_folder(&self) {
+        self.recent.borrow_mut().take();
+    }
+
+    pub(super) fn dir(&self, folder: Option<RelPath>) -> io::Result<Rc<Dir>> {
+        self.folder(folder, |root, path| root.dir(path))
+    }
+
+    /// The folder, made if it is missing.
+    pub(super) fn make_dir(&self, folder: Option<RelPath>) -> io::Result<Rc<Dir>> {
+        self.touch(folder.clone());
+        self.folder(folder, |root, path| root.make_dir(path))
+    }
+
+    fn folder(
+        &self,
+        folder: Option<RelPath>,
+        open: impl FnOnce(&Root, Option<&RelPath>) -> io::Result<Dir>,
+    ) -> io::Result<Rc<Dir>> {
+        if let Some((path, dir)) = self.recent.borrow().as_ref()
+            && *path == folder
+        {
+            return Ok(dir.clone());
+        }
+        let dir = Rc::new(open(&self.root, folder.as_ref())?);
+        *self.recent.borrow_mut() = Some((folder, dir.clone()));
+        Ok(dir)
+    }
+
+    fn temporary(&self, number: usize) -> Vec<u8> {
+        format!(".sbx-{}-{number}", self.run).into_bytes()
+    }
+}
+
+/// Permission bits of a new file, before the umask.
+fn default_bits(mode: Mode) -> u32 {
+    if mode == Mode::Exec { 0o777 } else { 0o666 }
+}
+
+/// An existing file's bits with the executable bit as wanted: where it may be read, it may be run.
+/// Set-id bits are dropped, for the bytes behind them are new.
+fn with_exec(bits: u32, now: Mode, wanted: Mode) -> u32 {
+    let bits = bits & 0o777;
+    match (now, wanted) {
+        (Mode::File, Mode::Exec) => bits | (bits & 0o444) >> 2,
+        (Mode::Exec, Mode::File) => bits & !0o111,
+        _ => bits,
+    }
+}

@@ -1,0 +1,406 @@
+//! A checked plan becomes files: all of it, or as much as the disk and the user's own typing allow, and
+//! never a byte lost.
+//!
+//! The caller holds the worktree's lock. Order: look at every path, then announce the run in the journal,
+//! put aside what clashes, stage what will replace something, remove, replace, create, close the journal.
+//! Killed anywhere in between, [`resume`] finishes the job from the journal.
+
+mod aside;
+mod hands;
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+use std::path::Path;
+
+pub use aside::CONFLICTS;
+use hands::{Hands, Outcome};
+
+use super::confined::Found;
+use super::journal::{self, Journal, Shelf};
+use crate::exit::ErrorCode;
+use crate::rel_path::RelPath;
+use crate::tree::{Change, Entry, Mode, Oid, Tree};
+
+/// Up to this many changed paths each file is synced by itself; beyond, the disk is synced once.
+const SYNC_SINGLY: usize = 64;
+/// What must stay free on the disk beyond the new files, in bytes.
+const RESERVE: u64 = 1 << 20;
+
+/// The private object store: where all versions of all files are.
+pub trait Objects {
+    /// An object's size in bytes; `None` if it is not there.
+    fn size(&self, id: &Oid) -> io::Result<Option<u64>>;
+    /// Writes an object's bytes to `out`.
+    fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()>;
+    /// Stores bytes, and returns their id.
+    fn save(&self, bytes: &[u8]) -> io::Result<Oid>;
+    /// Keeps a tree's objects under `refs/undo/<run>` until [`Objects::unpin`].
+    fn pin(&self, run: &str, tree: &Tree) -> io::Result<()>;
+    /// Lets go of what [`Objects::pin`] keeps.
+    fn unpin(&self, run: &str) -> io::Result<()>;
+
+    /// An object's bytes.
+    fn read(&self, id: &Oid) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.copy(id, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Where to apply.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    /// The worktree's top folder.
+    pub top: &'a Path,
+    /// The worktree's private folder, for the journal.
+    pub state: &'a Path,
+    /// All versions.
+    pub objects: &'a dyn Objects,
+    /// Whether the executable bit counts here (git's `core.fileMode`).
+    pub file_mode: bool,
+}
+
+/// What to apply.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The run's id: letters, digits, `-` and `_`.
+    pub run: String,
+    /// Each path with the local entry it had when the plan was made, and the one it shall have.
+    pub steps: Vec<Change>,
+    /// Versions to be put aside, below [`CONFLICTS`]`/<run>/`.
+    pub asides: Vec<(RelPath, Entry)>,
+    /// Change nothing at all if a path is not as the plan saw it.
+    pub all_or_nothing: bool,
+}
+
+/// A path that was not as the plan saw it: the user was there meanwhile. It stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    /// What was wanted.
+    pub step: Change,
+    /// Where the wanted version was put aside, relative to the worktree.
+    pub saved_to: Option<RelPath>,
+}
+
+/// What came of a plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The run.
+    pub run: String,
+    /// What was changed.
+    pub changed: Vec<Change>,
+    /// Paths that were already as wanted.
+    pub already: Vec<RelPath>,
+    /// Paths the user changed meanwhile.
+    pub late: Vec<Late>,
+    /// Versions put aside: path, and where it is now.
+    pub asides: Vec<(RelPath, RelPath)>,
+    /// Local bytes that were in the way of a finished change and are now kept here.
+    pub rescued: Vec<RelPath>,
+}
+
+/// Why a plan was not applied, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk or its permissions.
+    #[error("{doing} `{path}`")]
+    Io {
+        /// In words: `replace`, `create`, …
+        doing: &'static str,
+        /// The path, escaped.
+        path: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Not enough room.
+    #[error("the changes need {need} bytes and the disk has {free} free")]
+    NoRoom {
+        /// Bytes wanted.
+        need: u64,
+        /// Bytes there.
+        free: u64,
+    },
+    /// A version is not in the store.
+    #[error("object {0} is not in the private store")]
+    Missing(Oid),
+    /// An earlier run was interrupted and not resumed.
+    #[error("run `{0}` was interrupted and has to be finished first")]
+    Unfinished(String),
+    /// The run's id is taken, or no plain word.
+    #[error("`{0}` cannot be the id of a new run")]
+    BadRun(String),
+    /// There is nothing to undo.
+    #[error("nothing to undo: no run `{0}` that changed files")]
+    NoRun(String),
+}
+
+impl Error {
+    /// The stable code.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Error::Io { .. } | Error::NoRoom { .. } => ErrorCode::HostIo,
+            Error::NoRun(_) => ErrorCode::UndoNothing,
+            Error::Missing(_) | Error::Unfinished(_) | Error::BadRun(_) => ErrorCode::Internal,
+        }
+    }
+}
+
+/// Adds to an I/O error what was done to which path.
+fn failed(doing: &'static str, path: &RelPath) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_string();
+    move |source| Error::Io { doing, path, source }
+}
+
+fn journal_failed(doing: &'static str, state: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = state.join("journal").display().to_string();
+    move |source| Error::Io { doing, path, source }
+}
+
+/// Applies a plan. On an error after the first change the journal stays open, and [`resume`] goes on
+/// once the cause is mended; before it, nothing has happened.
+pub fn apply(site: &Site<'_>, plan: &Plan) -> Result<Applied, Error> {
+    carry_out(site, plan, None)
+}
+
+pub(super) fn carry_out(
+    site: &Site<'_>,
+    plan: &Plan,
+    undo_of: Option<String>,
+) -> Result<Applied, Error> {
+    let shelf = Shelf::at(site.state);
+    if !journal::is_run_id(&plan.run) || shelf.knows(&plan.run) {
+        return Err(Error::BadRun(plan.run.clone()));
+    }
+    if let Some(open) = shelf.unfinished().map_err(journal_failed("read", site.state))?.pop() {
+        return Err(Error::Unfinished(open.run));
+    }
+    let hands = Hands::new(site, &plan.run)?;
+    let mut applied = Applied { run: plan.run.clone(), ..Applied::default() };
+    let sights = inspect(&hands, &plan.steps)?;
+    let mut steps = Vec::new();
+    for (step, sight) in plan.steps.iter().zip(sights) {
+        match sight {
+            Sight::Ready => steps.push(step.clone()),
+            Sight::Already => applied.already.push(step.path.clone()),
+            Sight::Other => applied.late.push(Late { step: step.clone(), saved_to: None }),
+        }
+    }
+    if plan.all_or_nothing && !applied.late.is_empty() {
+        return Ok(applied);
+    }
+    if steps.is_empty() && plan.asides.is_empty() && applied.late.is_empty() {
+        return Ok(applied);
+    }
+    check_means(&hands, &steps, &plan.asides)?;
+    let journal = Journal {
+        run: plan.run.clone(),
+        undo_of,
+        at: journal::now(),
+        steps,
+        asides: plan.asides.clone(),
+    };
+    site.objects
+        .pin(&journal.run, &pinned(&journal))
+        .map_err(journal_failed("keep the versions of", site.state))?;
+    shelf.open(&journal).map_err(journal_failed("write", site.state))?;
+    if let Err(e) = stage_all(&hands, &journal) {
+        // Nothing was replaced yet: leave no trace.
+        hands.unstage(&journal.steps);
+        let _ = shelf.discard(&journal.run);
+        let _ = site.objects.unpin(&journal.run);
+        return Err(e);
+    }
+    finish(&hands, &shelf, journal, applied)
+}
+
+/// Finishes every run that was interrupted: paths still as before are changed now, paths as after are
+/// done, anything else is the user's and stays.
+pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
+    let shelf = Shelf::at(site.state);
+    let mut out = Vec::new();
+    for journal in shelf.unfinished().map_err(journal_failed("read", site.state))? {
+        let hands = Hands::new(site, &journal.run)?;
+        let mut applied = Applied { run: journal.run.clone(), ..Applied::default() };
+        hands.recover(&journal.steps)?;
+        let sights = inspect(&hands, &journal.steps)?;
+        let all = journal.steps.iter().cloned().zip(sights).enumerate();
+        let mut todo = Vec::new();
+        for (number, (step, sight)) in all {
+            match sight {
+                Sight::Ready => todo.push(number),
+                Sight::Already => applied.changed.push(step),
+                Sight::Other => applied.late.push(Late { step, saved_to: None }),
+            }
+        }
+        let pending: Vec<Change> = todo.iter().map(|&n| journal.steps[n].clone()).collect();
+        check_means(&hands, &pending, &journal.asides)?;
+        for &number in &todo {
+            hands.stage(number, &journal.steps[number])?;
+        }
+        out.push(finish_some(&hands, &shelf, journal, &todo, applied)?);
+    }
+    Ok(out)
+}
+
+fn stage_all(hands: &Hands<'_>, journal: &Journal) -> Result<(), Error> {
+    aside::prepare(hands, &journal.asides)?;
+    for (number, step) in journal.steps.iter().enumerate() {
+        hands.stage(number, step)?;
+    }
+    Ok(())
+}
+
+fn finish(
+    hands: &Hands<'_>,
+    shelf: &Shelf,
+    journal: Journal,
+    applied: Applied,
+) -> Result<Applied, Error> {
+    let todo: Vec<usize> = (0..journal.steps.len()).collect();
+    finish_some(hands, shelf, journal, &todo, applied)
+}
+
+fn finish_some(
+    hands: &Hands<'_>,
+    shelf: &Shelf,
+    mut journal: Journal,
+    todo: &[usize],
+    mut applied: Applied,
+) -> Result<Applied, Error> {
+    for (path, entry) in &journal.asides {
+        applied.asides.push((path.clone(), aside::put(hands, path, *entry)?));
+    }
+    run_steps(hands, &journal.steps, todo, &mut applied)?;
+    for late in &mut applied.late {
+        if let Some(entry) = late.step.after {
+            late.saved_to = Some(aside::put(hands, &late.step.path, entry)?);
+        }
+    }
+    applied.rescued = hands.rescued();
+    applied.changed.sort_by(|a, b| a.path.cmp(&b.path));
+    hands.sync()?;
+    journal.steps = applied.changed.clone();
+    shelf.close(&journal).map_err(journal_failed("close", hands.site.state))?;
+    if applied.changed.is_empty() {
+        let _ = hands.site.objects.unpin(&journal.run);
+    }
+    Ok(applied)
+}
+
+fn run_steps(
+    hands: &Hands<'_>,
+    steps: &[Change],
+    todo: &[usize],
+    applied: &mut Applied,
+) -> Result<(), Error> {
+    let mut note = |step: &Change, outcome| match outcome {
+        Outcome::Done => applied.changed.push(step.clone()),
+        Outcome::Changed => applied.late.push(Late { step: step.clone(), saved_to: None }),
+    };
+    let removals = || todo.iter().map(|&n| (n, &steps[n])).filter(|(_, s)| s.after.is_none());
+    for (number, step) in removals() {
+        note(step, hands.remove(number, step)?);
+    }
+    let needed: HashSet<RelPath> =
+        steps.iter().filter(|s| s.after.is_some()).flat_map(|s| s.path.ancestors()).collect();
+    hands.remove_emptied(removals().map(|(_, s)| &s.path), &needed)?;
+    for &number in todo {
+        let step = &steps[number];
+        let outcome = match (step.before, step.after) {
+            (_, None) => continue,
+            (Some(_), Some(_)) => hands.replace(number, step)?,
+            (None, Some(after)) => hands.create(&step.path, after)?,
+        };
+        note(step, outcome);
+    }
+    Ok(())
+}
+
+/// What a path looks like to a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// As the plan saw it.
+    Ready,
+    /// As the plan wants it.
+    Already,
+    /// Neither.
+    Other,
+}
+
+fn inspect(hands: &Hands<'_>, steps: &[Change]) -> Result<Vec<Sight>, Error> {
+    let removed: HashSet<&RelPath> =
+        steps.iter().filter(|s| s.after.is_none()).map(|s| &s.path).collect();
+    let mut reachable: HashMap<RelPath, bool> = HashMap::new();
+    let mut sights = Vec::with_capacity(steps.len());
+    for step in steps {
+        let found = hands.look(&step.path)?;
+        let is = |entry| hands.is(found, entry);
+        let sight = match (step.before, step.after) {
+            (_, after) if is(after) => Sight::Already,
+            (None, Some(_)) if found == Found::Folder => Sight::Ready,
+            (before, _) if !is(before) => Sight::Other,
+            (None, _) if found == Found::NoFolder => {
+                let parent = step.path.parent().expect("the root is a folder");
+                let free = match reachable.get(&parent) {
+                    Some(free) => *free,
+                    None => *reachable
+                        .entry(parent.clone())
+                        .or_insert(hands.can_reach(&parent, &removed)?),
+                };
+                if free { Sight::Ready } else { Sight::Other }
+            }
+            _ => Sight::Ready,
+        };
+        sights.push(sight);
+    }
+    Ok(sights)
+}
+
+/// Checks what can be checked before the first write: every version is in the store, folders may be written to, room is left.
+fn check_means(
+    hands: &Hands<'_>,
+    steps: &[Change],
+    asides: &[(RelPath, Entry)],
+) -> Result<(), Error> {
+    let store = |source| Error::Io { doing: "read", path: "the private store".into(), source };
+    let objects = hands.site.objects;
+    let mut need: u64 = 0;
+    for after in steps.iter().filter_map(|s| s.after).chain(asides.iter().map(|(_, e)| *e)) {
+        let size = objects.size(&after.id).map_err(store)?.ok_or(Error::Missing(after.id))?;
+        need = need.saturating_add(size.next_multiple_of(4096));
+    }
+    for step in steps {
+        if let Some(before) = step.before
+            && objects.size(&before.id).map_err(store)?.is_none()
+        {
+            hands.save(step, before)?;
+        }
+    }
+    match hands.free_bytes() {
+        Some(free) if need > 0 && free < need.saturating_add(RESERVE) => {
+            return Err(Error::NoRoom { need, free });
+        }
+        _ => {}
+    }
+    hands.check_writable(steps)
+}
+
+/// Both versions of every path as one tree, so that one reference keeps them all.
+fn pinned(journal: &Journal) -> Tree {
+    let under = |side: &str, path: &RelPath| {
+        RelPath::parse(&[side.as_bytes(), path.as_bytes()].concat())
+            .expect("a folder in front changes nothing")
+    };
+    let mut tree = Tree::new();
+    for step in &journal.steps {
+        for (side, entry) in [("before/", step.before), ("after/", step.after)] {
+            if let Some(entry) = entry.filter(|e| e.mode != Mode::Gitlink) {
+                tree.insert(under(side, &step.path), entry);
+            }
+        }
+    }
+    for (path, entry) in &journal.asides {
+        tree.insert(under("aside/", path), *entry);
+    }
+    tree
+}
