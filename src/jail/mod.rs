@@ -1,6 +1,15 @@
 //! How a local sandbox starts: Linux namespaces, mounts, limits, system-call filter.
+//!
+//! The server never builds a sandbox itself: it has threads and secrets. It spawns our own binary as
+//! `__sandbox-init` with an empty environment ([`life::launch`]); that process becomes the sandbox's
+//! monitor ([`start`]), creates the namespaces and stays outside until the sandbox ends. Inside, pid 1
+//! is a small reaper, and the toolbox is its child.
 
-/// The hidden subcommand `__sandbox-init`.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
-}
+pub mod life;
+pub mod probe;
+pub mod spec;
+mod start;
+mod sys;
+pub mod toolchains;
+
+pub use start::main;

@@ -1,1 +1,3 @@
 //! The local Daytona: control plane, proxy, and the registry of sandboxes.
+
+pub mod backend;
