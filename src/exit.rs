@@ -213,6 +213,10 @@ error_codes! {
     SandboxUnknownState = "sandbox.unknown_state" => SandboxUnavailable, true, "a newer platform may need a newer sandbox-coder";
     /// The sandbox disappeared while it was used.
     SandboxLost = "sandbox.lost" => SandboxUnavailable, true, "`sandbox-coder status` shows what is left; `pull` fetches it";
+    /// Another change of the sandbox is in progress.
+    SandboxBusy = "sandbox.busy" => SandboxUnavailable, true, "wait until it is done, then try again";
+    /// The service itself is in trouble.
+    PlatformUnavailable = "platform.unavailable" => SandboxUnavailable, true, "try again later; the sandbox keeps what it has";
     /// There is no such sandbox.
     SandboxNotFound = "sandbox.not_found" => SandboxUnavailable, false, "`sandbox-coder ls` lists yours";
     /// The name belongs to a sandbox that is not ours.

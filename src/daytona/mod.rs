@@ -1,3 +1,24 @@
 //! The client of the Daytona API: no printing, no policy.
+//!
+//! Two generations of the service exist, see [`crate::wire`]; both are understood. Every call passes
+//! through one `send` in [`client`], which owns headers, timeouts and the one retry rule of [`retry`].
+//! [`sandboxes`] and [`snapshots`] speak to the control plane, [`files`], [`process`] and [`pty`] to the
+//! toolbox inside one sandbox.
 
+pub mod client;
+pub mod error;
+pub mod files;
+pub mod preview;
+pub mod process;
+pub mod pty;
+pub mod retry;
+pub mod sandboxes;
 pub mod script;
+pub mod snapshots;
+pub mod toolbox;
+
+pub use client::{Client, Credential, Endpoint, Limits};
+pub use error::Error;
+pub use process::Command;
+pub use sandboxes::Creation;
+pub use toolbox::Toolbox;

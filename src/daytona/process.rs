@@ -1,0 +1,72 @@
+//! Commands in a sandbox.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::Method;
+
+use super::error::{Error, Subject};
+use super::retry::Repeat;
+use super::script::Script;
+use super::toolbox::Toolbox;
+use crate::wire::process::{Execute, Executed};
+
+/// Added to a command's own time before its answer is given up.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// A command to execute.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// Shell text for the user's shell, whichever that is; see [`Script`] for one that suits them all.
+    pub text: String,
+    /// Killed after this. Never more than 60 s: a cut connection loses the result.
+    pub timeout: Duration,
+    /// Default: the work directory.
+    pub cwd: Option<String>,
+    /// Added to the environment.
+    pub envs: BTreeMap<String, String>,
+    /// Running it twice does no harm, so that it is sent again when no answer comes.
+    pub repeatable: bool,
+}
+
+impl Command {
+    /// A command that must not run twice.
+    pub fn new(text: impl Into<String>, timeout: Duration) -> Self {
+        let text = text.into();
+        Self { text, timeout, cwd: None, envs: BTreeMap::new(), repeatable: false }
+    }
+
+    /// Marks it as harmless to repeat.
+    pub fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
+    }
+}
+
+impl Toolbox {
+    /// Runs a command and waits for it. A status other than 0 is an answer, not an error.
+    pub async fn execute(&self, command: &Command) -> Result<Executed, Error> {
+        let seconds = command.timeout.as_secs_f64().ceil().max(1.0) as u32;
+        let body = Execute {
+            command: command.text.clone(),
+            timeout: Some(seconds),
+            cwd: command.cwd.clone(),
+            envs: (!command.envs.is_empty()).then(|| command.envs.clone()),
+        };
+        let repeat = if command.repeatable { Repeat::Harmless } else { Repeat::Never };
+        let attempt = async || {
+            let what = format!("run a command in sandbox `{}`", self.sandbox_id());
+            let path = ["process", "execute"];
+            let mut call = self.call(what, Subject::Toolbox, Method::POST, &path)?.json(&body);
+            call.first_byte = Some(command.timeout + SLACK);
+            call.repeat = repeat;
+            self.client().json(call).await
+        };
+        self.settle(repeat, attempt).await
+    }
+
+    /// Runs a script whose steps are all harmless to repeat: they look before they act.
+    pub async fn run_script(&self, script: &Script, timeout: Duration) -> Result<Executed, Error> {
+        self.execute(&Command::new(script.command(), timeout).repeatable()).await
+    }
+}
