@@ -90,6 +90,7 @@ impl Problem {
         self
     }
 
+    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }

@@ -9,26 +9,37 @@
 //! enough to report N, a follower is always closed, uploads replace a file in one step, a directory is
 //! never moved into itself, and nothing waits for a background child that keeps a pipe open.
 
+mod absent;
 mod body;
 mod download;
 mod environment;
 mod error;
 mod file_info;
+mod files;
+
 mod info;
+mod moving;
 mod multipart_out;
 mod paths;
+mod ports;
 mod process;
 mod processes;
+mod proxy;
+mod pty;
 mod ranges;
+mod search;
 mod server;
+mod sessions;
 mod staging;
 mod upload;
+mod websocket;
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 
 pub use server::{Setup, router, serve};
+pub use sessions::marks::{Demux, Stream};
 
 /// The number of the listening socket a parent hands over.
 const LISTENER: i32 = 3;

@@ -29,6 +29,18 @@ pub(super) fn below(root: i32) -> BTreeSet<i32> {
     select(&table(), root)
 }
 
+/// Of these processes and all below them or below `root`, those that still run.
+pub(super) fn alive(pids: &BTreeSet<i32>, root: i32) -> BTreeSet<i32> {
+    let table = table();
+    let running: BTreeSet<i32> = table.iter().filter(|p| !p.zombie).map(|p| p.pid).collect();
+    let mut wanted = select(&table, root);
+    for pid in pids {
+        wanted.insert(*pid);
+        wanted.extend(children(&table, *pid));
+    }
+    &wanted & &running
+}
+
 /// Sends a signal to each; those that are gone do not matter.
 pub(super) fn signal_all(pids: impl IntoIterator<Item = i32>, signal: Signal) {
     for pid in pids.into_iter().filter(|pid| *pid > 1).filter_map(Pid::from_raw) {
@@ -36,22 +48,33 @@ pub(super) fn signal_all(pids: impl IntoIterator<Item = i32>, signal: Signal) {
     }
 }
 
+/// The tree below a process.
+fn children(table: &[Process], root: i32) -> BTreeSet<i32> {
+    descend(table, vec![root])
+}
+
 fn select(table: &[Process], root: i32) -> BTreeSet<i32> {
+    let member = |p: &&Process| p.group == root || p.session == root;
+    let roots = table.iter().filter(member).map(|p| p.pid).chain([root]).collect();
+    let mut found = descend(table, roots);
+    let zombies: BTreeSet<i32> = table.iter().filter(|p| p.zombie).map(|p| p.pid).collect();
+    found.remove(&root);
+    &found - &zombies
+}
+
+/// These processes and all below them.
+fn descend(table: &[Process], mut ahead: Vec<i32>) -> BTreeSet<i32> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in table {
         children.entry(process.parent).or_default().push(process.pid);
     }
-    let member = |p: &&Process| p.group == root || p.session == root;
     let mut found: BTreeSet<i32> = BTreeSet::new();
-    let mut ahead: Vec<i32> = table.iter().filter(member).map(|p| p.pid).chain([root]).collect();
     while let Some(pid) = ahead.pop() {
         if found.insert(pid) {
             ahead.extend(children.get(&pid).into_iter().flatten());
         }
     }
-    let zombies: BTreeSet<i32> = table.iter().filter(|p| p.zombie).map(|p| p.pid).collect();
-    found.remove(&root);
-    &found - &zombies
+    found
 }
 
 fn table() -> Vec<Process> {

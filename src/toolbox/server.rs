@@ -14,7 +14,7 @@ use tokio::net::UnixListener;
 
 use super::environment::Variables;
 use super::error::{self, Problem};
-use super::{download, info, process, upload};
+use super::{absent, download, files, info, ports, process, proxy, pty, search, sessions, upload};
 
 /// How long a connection may stay without a complete request head, idle ones included. Longer than the
 /// idle time of the clients' and the proxy's pools, so that they hang up first.
@@ -49,6 +49,8 @@ pub(super) struct Toolbox {
     pub(super) home: PathBuf,
     pub(super) work_dir: PathBuf,
     variables: RwLock<Variables>,
+    pub(super) sessions: sessions::Sessions,
+    pub(super) terminals: pty::Terminals,
 }
 
 /// The state of every handler.
@@ -77,12 +79,21 @@ pub fn router(setup: Setup) -> Router {
         home: setup.home,
         work_dir: setup.work_dir,
         variables: RwLock::new(setup.variables),
+        sessions: sessions::Sessions::default(),
+        terminals: pty::Terminals::default(),
     });
     Router::new()
         .merge(info::routes())
+        .merge(files::routes())
+        .merge(search::routes())
         .merge(upload::routes())
         .merge(download::routes())
         .merge(process::routes())
+        .merge(sessions::routes())
+        .merge(pty::routes())
+        .merge(ports::routes())
+        .merge(proxy::routes())
+        .merge(absent::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(nowhere)
         .layer(DefaultBodyLimit::disable())

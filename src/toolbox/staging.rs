@@ -49,9 +49,10 @@ impl Staged {
     pub(super) fn open(path: &Path, parents: u32) -> Result<Self, StagingError> {
         let create = |err| StagingError::Create(shown(path), err);
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            let made = DirBuilder::new().recursive(true).mode(parents).create(parent);
             // A directory that may not be looked at may still take the file.
-            if let Err(err) = made.and_then(|()| is_directory(parent)) {
+            let made = is_directory(parent)
+                .and_then(|()| DirBuilder::new().recursive(true).mode(parents).create(parent));
+            if let Err(err) = made {
                 return Err(StagingError::Parents(shown(parent), err));
             }
         }
