@@ -1,1 +1,169 @@
-//! One run over there: it outlives us.
+//! One run in a sandbox: it outlives the connection that started it.
+//!
+//! A run is a folder over there. [`start`] claims it and starts a detached runner that records every byte
+//! and, last of all, the exit status. [`view`] prints the record from an offset through any loss;
+//! [`stop`] ends everything that carries the run's marker; [`outcome`] says what it all came to.
+//!
+//! Files of a run: `start/` (claimed), `began` (seconds since the epoch), `cmd`, `stdin`, `tty`, `out`,
+//! `err`, `pid`, `exit` (written by rename, so it is there whole or not at all).
+
+use std::time::Duration;
+
+use crate::daytona::script::{Script, said};
+use crate::daytona::{Error, Toolbox};
+
+pub mod outcome;
+pub mod start;
+pub mod stop;
+pub mod view;
+
+/// The variable by which a run's processes are found, wherever they hide.
+pub const MARKER: &str = "SANDBOX_CODER_RUN";
+
+/// A run and where its files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRef {
+    /// `[a-z0-9]+`.
+    pub id: String,
+    /// Absolute path of its folder over there.
+    pub dir: String,
+}
+
+/// One of the two recorded streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Standard output; for a run with a terminal, everything.
+    Out,
+    /// Standard error of a command without a terminal.
+    Err,
+}
+
+impl Stream {
+    /// Its file in the run's folder.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::Err => "err",
+        }
+    }
+}
+
+/// A place in both streams, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// In standard output.
+    pub out: u64,
+    /// In standard error.
+    pub err: u64,
+}
+
+impl Offsets {
+    /// The place in one of them.
+    pub fn of(&self, stream: Stream) -> u64 {
+        match stream {
+            Stream::Out => self.out,
+            Stream::Err => self.err,
+        }
+    }
+
+    fn of_mut(&mut self, stream: Stream) -> &mut u64 {
+        match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        }
+    }
+}
+
+/// What is known of a run over there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunState {
+    /// The recorded exit status; 128+N for signal N.
+    pub exit: Option<i32>,
+    /// Its runner was up at some time.
+    pub started: bool,
+    /// A process with its marker lives. Not looked at once there is an exit status.
+    pub alive: bool,
+    /// Bytes recorded.
+    pub sizes: Offsets,
+}
+
+/// A run as [`list`] finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunListed {
+    /// Its id.
+    pub id: String,
+    /// Seconds since the epoch, by the sandbox's clock; 0 if unknown.
+    pub began: u64,
+    /// What is known of it.
+    pub state: RunState,
+}
+
+/// How long the small scripts of this module may take.
+const SHORT: Duration = Duration::from_secs(30);
+
+/// Asks what is known of a run. One round trip.
+pub async fn state(toolbox: &Toolbox, run: &RunRef) -> Result<RunState, Error> {
+    let mut script = Script::new();
+    state_step(&mut script, run);
+    let answer = toolbox.run_script(&script, SHORT).await?;
+    heard_state(&answer.result).ok_or_else(|| not_understood("ask for a run", &answer.result))
+}
+
+/// Adds the question of [`state`] to a script; [`heard_state`] reads the answer.
+pub fn state_step(script: &mut Script, run: &RunRef) {
+    script.set("D", &run.dir).set("R", &run.id).step(include_str!("scripts/state.sh"));
+}
+
+/// The answer of [`state_step`].
+pub fn heard_state(result: &str) -> Option<RunState> {
+    let rest = said(result).find(|(word, _)| *word == "run-state")?.1;
+    let mut words = rest.split(' ');
+    let exit = words.next()?.parse().ok();
+    let mut flag = || words.next().map(|w| w == "1");
+    let (started, alive) = (flag()?, flag()?);
+    let sizes = Offsets { out: words.next()?.parse().ok()?, err: words.next()?.parse().ok()? };
+    Some(RunState { exit, started, alive, sizes })
+}
+
+/// The runs of a sandbox, below the folder of all runs. One round trip.
+pub async fn list(toolbox: &Toolbox, runs: &str) -> Result<Vec<RunListed>, Error> {
+    let mut script = Script::new();
+    script.set("RUNS", runs).step(include_str!("scripts/list.sh"));
+    let answer = toolbox.run_script(&script, SHORT).await?;
+    if answer.exit_code != 0 {
+        return Err(not_understood("list runs", &answer.result));
+    }
+    Ok(said(&answer.result).filter(|(word, _)| *word == "run-listed").filter_map(listed).collect())
+}
+
+fn listed((_, rest): (&str, &str)) -> Option<RunListed> {
+    let mut words = rest.split(' ');
+    let id = words.next()?.to_owned();
+    let began = words.next()?.parse().unwrap_or_default();
+    let exit: Option<i32> = words.next()?.parse().ok();
+    let alive = words.next()? == "1";
+    let sizes = Offsets { out: words.next()?.parse().ok()?, err: words.next()?.parse().ok()? };
+    Some(RunListed { id, began, state: RunState { exit, started: true, alive, sizes } })
+}
+
+fn not_understood(what: &str, result: &str) -> Error {
+    Error::BadJson {
+        what: what.to_owned(),
+        host: "the sandbox".to_owned(),
+        why: format!("`{}`", crate::daytona::client::plain(result)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_run_is_read_from_our_own_line() {
+        let state = heard_state("profile noise\nSBX1 run-state 3 1 0 12 34\n").unwrap();
+        assert_eq!((state.exit, state.started, state.alive), (Some(3), true, false));
+        assert_eq!(state.sizes, Offsets { out: 12, err: 34 });
+        assert_eq!(heard_state("SBX1 run-state - 1 1 0 0").unwrap().exit, None);
+        assert_eq!(heard_state("SBX1 run-state - 1"), None);
+    }
+}

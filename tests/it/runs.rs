@@ -1,1 +1,3 @@
+//! Runs: the shell texts in every shell at hand, and the view through a connection that keeps breaking.
 
+mod scripts;

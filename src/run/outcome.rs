@@ -1,0 +1,124 @@
+//! What a run came to: exit status, the agent's own words, and why we stopped it. Pure.
+
+use crate::agent::{self, Verdict};
+use crate::exit::{ErrorCode, Exit};
+
+/// How the process over there ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With this status; 128+N for signal N.
+    Exit(i32),
+    /// There is no status and no process.
+    Lost,
+}
+
+/// Why we stopped it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+    /// SIGHUP.
+    Hangup,
+    /// The whole time was up.
+    Timeout,
+    /// It was silent for too long.
+    Silent,
+    /// It had said its last word and did not leave: no fault of its own.
+    Lingering,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunVerdict {
+    /// Our exit code, as far as the agent decides it.
+    pub exit: Exit,
+    /// The stable name of the failure.
+    pub code: Option<ErrorCode>,
+    /// What happened, in words; empty for a success.
+    pub message: String,
+    /// The recorded exit status.
+    pub agent_exit: Option<i32>,
+}
+
+/// How the agent's parser shall see the end.
+pub fn ended(end: End, stop: Option<Stop>) -> agent::Ended {
+    match (end, stop) {
+        (_, Some(Stop::Lingering)) => agent::Ended::Lingering,
+        (_, Some(_)) => agent::Ended::Cancelled,
+        (End::Exit(status), None) => agent::Ended::Exited(status),
+        (End::Lost, None) => agent::Ended::Lost,
+    }
+}
+
+/// Judges a run. A reason of ours to stop it comes first, then a lost process, then the agent's own
+/// verdict; without one (a plain command) the exit status alone.
+pub fn judge(end: End, stop: Option<Stop>, verdict: Option<&Verdict>) -> RunVerdict {
+    let agent_exit = match end {
+        End::Exit(status) => Some(status),
+        End::Lost => None,
+    };
+    let told = |code: ErrorCode, message: String| RunVerdict {
+        exit: code.exit(),
+        code: Some(code),
+        message,
+        agent_exit,
+    };
+    let fine = RunVerdict { exit: Exit::Ok, code: None, message: String::new(), agent_exit };
+    match stop {
+        Some(Stop::Interrupted) => return told(ErrorCode::RunInterrupted, "interrupted".into()),
+        Some(Stop::Terminated) => return told(ErrorCode::RunTerminated, "terminated".into()),
+        Some(Stop::Hangup) => return told(ErrorCode::RunHangup, "the terminal went away".into()),
+        Some(Stop::Timeout) => {
+            return told(ErrorCode::AgentTimeout, "the agent exceeded its time".into());
+        }
+        Some(Stop::Silent) => {
+            return told(ErrorCode::AgentTimeout, "the agent was silent for too long".into());
+        }
+        Some(Stop::Lingering) | None => {}
+    }
+    if end == End::Lost && stop.is_none() {
+        let message = "the run is gone without an exit status".to_owned();
+        return told(ErrorCode::SandboxLost, message);
+    }
+    if let Some(verdict) = verdict {
+        return match verdict.code() {
+            Some(code) => told(code, verdict.message.clone()),
+            None => fine,
+        };
+    }
+    match end {
+        End::Exit(0) => fine,
+        End::Exit(137) => told(ErrorCode::AgentKilled, "the command was killed".into()),
+        End::Exit(status) => told(ErrorCode::AgentFailed, format!("exit status {status}")),
+        End::Lost => told(ErrorCode::AgentKilled, "the command had to be ended".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sharpest_reason_is_told() {
+        use ErrorCode as C;
+        let table = [
+            (End::Exit(0), None, None),
+            (End::Exit(3), None, Some(C::AgentFailed)),
+            (End::Exit(137), None, Some(C::AgentKilled)),
+            (End::Lost, None, Some(C::SandboxLost)),
+            (End::Exit(0), Some(Stop::Interrupted), Some(C::RunInterrupted)),
+            (End::Exit(143), Some(Stop::Terminated), Some(C::RunTerminated)),
+            (End::Lost, Some(Stop::Interrupted), Some(C::RunInterrupted)),
+            (End::Exit(137), Some(Stop::Timeout), Some(C::AgentTimeout)),
+            (End::Lost, Some(Stop::Silent), Some(C::AgentTimeout)),
+            (End::Exit(0), Some(Stop::Lingering), None),
+        ];
+        for (end, stop, code) in table {
+            let verdict = judge(end, stop, None);
+            assert_eq!(verdict.code, code, "{end:?} {stop:?}");
+            assert_eq!(verdict.exit == Exit::Ok, code.is_none());
+        }
+    }
+}

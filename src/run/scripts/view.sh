@@ -1,0 +1,46 @@
+# sh view.sh DIR RUN OUT ERR: prints what the run recorded, from these offsets on, in frames.
+#   SBXO offset length LF bytes    standard output, or the terminal
+#   SBXE offset length LF bytes    standard error
+#   SBXX exit outsize errsize LF   the end
+#   SBXL outsize errsize LF        no exit status and nothing left of the run
+# The exit file is looked at before the sizes, so the last round shows everything. A file descriptor
+# keeps the place: no tool has to find an offset in a long log twice.
+D=$1; R=$2; a=$3; b=$4; i=0; lost=0
+size() { stat -c %s "$1" 2>/dev/null || wc -c <"$1" 2>/dev/null || echo 0; }
+seek() { dd bs=65536 skip=$(($1 / 65536)) count=0 2>/dev/null; dd bs=1 skip=$(($1 % 65536)) count=0 2>/dev/null; }
+nap() { sleep 0.1 2>/dev/null || sleep 1; }
+alive() {
+  for p in /proc/[0-9]*; do
+    grep -qz "^SANDBOX_CODER_RUN=$R$" "$p/environ" 2>/dev/null && return 0
+  done
+  return 1
+}
+n=0; while [ ! -e "$D/out" ] || [ ! -e "$D/err" ]; do
+  nap; n=$((n + 1)); [ $n -lt 300 ] || { printf 'SBXL 0 0\n'; sleep 20; exit; }
+done
+exec 3<"$D/out" 4<"$D/err"
+seek "$a" <&3 >/dev/null; seek "$b" <&4 >/dev/null
+while :; do
+  e=; [ ! -e "$D/exit" ] || e=$(cat "$D/exit")
+  n=$(size "$D/out"); m=$(size "$D/err"); quiet=1
+  while [ "$n" -gt "$a" ]; do
+    k=$((n - a)); [ $k -le 65536 ] || k=65536
+    printf 'SBXO %s %s\n' "$a" "$k"; dd bs=$k count=1 <&3 2>/dev/null; a=$((a + k)); quiet=0
+  done
+  while [ "$m" -gt "$b" ]; do
+    k=$((m - b)); [ $k -le 65536 ] || k=65536
+    printf 'SBXE %s %s\n' "$b" "$k"; dd bs=$k count=1 <&4 2>/dev/null; b=$((b + k)); quiet=0
+  done
+  [ -z "$e" ] || { printf 'SBXX %s %s %s\n' "$e" "$n" "$m"; break; }
+  if [ $quiet = 0 ]; then i=0; lost=0; else
+    i=$((i + 1))
+    if [ $i -ge 30 ]; then
+      i=0
+      if alive; then lost=0; else lost=$((lost + 1)); fi
+      [ $lost -lt 3 ] || { printf 'SBXL %s %s\n' "$n" "$m"; break; }
+    fi
+    nap
+  fi
+done
+# The reader closes the terminal; one that ends by itself would lose its last bytes and leave a leak.
+sleep 20

@@ -1,0 +1,547 @@
+//! A run's output from an offset, gap-free through any loss.
+//!
+//! A terminal over there prints the record in frames that carry their offsets. When it is cut, the record
+//! is read on by ranges and another terminal is opened; what was seen is skipped by its offset. The end
+//! is told by the exit status and the sizes, never by the connection.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Offsets, RunRef, Stream, state};
+use crate::daytona::pty::{Pty, PtyEvent, PtyOptions};
+use crate::daytona::script::quote;
+use crate::daytona::{Error, Toolbox, retry};
+
+/// Numbers of the view.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewOptions {
+    /// The run was started just now: nothing to catch up before the terminal opens.
+    pub fresh: bool,
+    /// Between two pings.
+    pub ping: Duration,
+    /// Without any frame for this long, the connection is dead.
+    pub dead: Duration,
+    /// From the open to the first frame.
+    pub open: Duration,
+    /// Between two signs of life to the service, so that it does not stop the sandbox.
+    pub keep_alive: Duration,
+    /// How long the sandbox may be out of reach altogether.
+    pub budget: Duration,
+}
+
+impl Default for ViewOptions {
+    fn default() -> Self {
+        Self {
+            fresh: true,
+            ping: Duration::from_secs(15),
+            dead: Duration::from_secs(45),
+            open: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(60),
+            budget: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What the view tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Output. Pieces of one stream come in order, without gap or overlap.
+    Bytes {
+        /// Of which stream.
+        stream: Stream,
+        /// Its place in the record.
+        offset: u64,
+        /// What was written.
+        bytes: Bytes,
+    },
+    /// The live connection was lost; the run goes on and nothing is missing.
+    Trouble {
+        /// Which loss in a row, from 1.
+        attempt: u32,
+        /// Words.
+        why: String,
+    },
+    /// The end; nothing follows. `exit` is `None` for a run that is gone without a status.
+    End {
+        /// The recorded exit status.
+        exit: Option<i32>,
+        /// Bytes recorded, all of them told before.
+        sizes: Offsets,
+    },
+}
+
+/// A followed run. Dropping it ends the following, not the run.
+#[derive(Debug)]
+pub struct View {
+    seen: mpsc::Receiver<Result<Seen, Error>>,
+    ended: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Pieces that wait for a slow consumer; with pieces of at most 64 KiB about 1 MiB.
+const QUEUE: usize = 16;
+/// Rest of the terminal's preamble that is thrown away: prompts, echo, messages of the day.
+const PREAMBLE: usize = 256 << 10;
+/// What the view prints first.
+const GO: &[u8] = b"\x01GO\x02";
+/// Looks without a living process before a run counts as lost; more before its runner is up.
+const LOST_LOOKS: u32 = 3;
+const LOST_LOOKS_EARLY: u32 = 12;
+
+/// Follows a run from these offsets on.
+pub fn follow(toolbox: &Toolbox, run: &RunRef, from: Offsets, options: ViewOptions) -> View {
+    let (tell, seen) = mpsc::channel(QUEUE);
+    let (ended, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let watcher = Watcher {
+        toolbox: toolbox.clone(),
+        run: run.clone(),
+        at: from,
+        options,
+        tell,
+        ended: ended.clone(),
+        tasks: tasks.clone(),
+    };
+    tasks.spawn(watcher.work());
+    View { seen, ended, tasks }
+}
+
+impl View {
+    /// What comes next; `None` after the end, after an error, and after [`Self::close`].
+    pub async fn next(&mut self) -> Option<Result<Seen, Error>> {
+        self.seen.recv().await
+    }
+
+    /// Ends the following and waits until the terminals over there are closed.
+    pub async fn close(self) {
+        self.ended.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
+}
+
+struct Watcher {
+    toolbox: Toolbox,
+    run: RunRef,
+    at: Offsets,
+    options: ViewOptions,
+    tell: mpsc::Sender<Result<Seen, Error>>,
+    ended: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// How one terminal ended.
+enum Round {
+    /// Exit status and sizes agree with what was told.
+    Ended(Option<i32>),
+    /// Go on in another way.
+    Cut(String),
+    /// Nobody listens any more.
+    Unheard,
+}
+
+impl Watcher {
+    async fn work(mut self) {
+        let keep_alive = tokio::spawn(keep_alive(self.toolbox.clone(), self.options.keep_alive));
+        let guard = self.ended.clone();
+        let result = tokio::select! {
+            result = self.watch() => result,
+            () = guard.cancelled() => Ok(()),
+        };
+        keep_alive.abort();
+        if let Err(error) = result {
+            let _ = self.tell.send(Err(error)).await;
+        }
+    }
+
+    /// Terminal, then truth, until the end.
+    async fn watch(&mut self) -> Result<(), Error> {
+        let (mut attempt, mut gone) = (0, 0);
+        let mut fresh = self.options.fresh;
+        let mut reached = Instant::now();
+        loop {
+            if fresh {
+                let before = self.at;
+                let why = match self.round().await {
+                    Round::Ended(exit) => return self.end(exit).await,
+                    Round::Unheard => return Ok(()),
+                    Round::Cut(why) => why,
+                };
+                attempt = if self.at == before { attempt + 1 } else { 1 };
+                tracing::debug!(attempt, why, "the view was cut");
+                if self.say(Seen::Trouble { attempt, why }).await.is_none() {
+                    return Ok(());
+                }
+            }
+            let state = match self.truth().await {
+                Ok(Some(state)) => state,
+                Ok(None) => return Ok(()),
+                Err(error) if error.is_transient() && reached.elapsed() < self.options.budget => {
+                    self.pause(attempt, Duration::from_secs(15)).await;
+                    fresh = false;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            reached = Instant::now();
+            if state.exit.is_some() {
+                return self.end(state.exit).await;
+            }
+            gone = if state.alive { 0 } else { gone + 1 };
+            if gone >= if state.started { LOST_LOOKS } else { LOST_LOOKS_EARLY } {
+                return self.end(None).await;
+            }
+            if attempt > 0 || gone > 0 {
+                // Ranges bring the output meanwhile, so the pause stays short.
+                self.pause(attempt.max(1), Duration::from_secs(2)).await;
+            }
+            fresh = gone == 0;
+        }
+    }
+
+    /// Asks what is recorded and fetches what was not told yet; `None` if nobody listens.
+    async fn truth(&mut self) -> Result<Option<super::RunState>, Error> {
+        let state = state(&self.toolbox, &self.run).await?;
+        for stream in [Stream::Out, Stream::Err] {
+            if state.sizes.of(stream) <= self.at.of(stream) {
+                continue;
+            }
+            let path = format!("{}/{}", self.run.dir, stream.file());
+            let mut download = self.toolbox.download(&path, self.at.of(stream)).await?;
+            while self.at.of(stream) < state.sizes.of(stream)
+                && let Some(bytes) = download.chunk().await?
+            {
+                let offset = self.at.of(stream);
+                if self.output(stream, offset, bytes).await.is_none_or(|gap| gap) {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(state))
+    }
+
+    async fn end(&mut self, exit: Option<i32>) -> Result<(), Error> {
+        let _ = self.say(Seen::End { exit, sizes: self.at }).await;
+        Ok(())
+    }
+
+    async fn pause(&self, attempt: u32, cap: Duration) {
+        let policy = retry::Policy { cap, ..retry::Policy::default() };
+        tokio::time::sleep(retry::backoff(&policy, attempt.max(1), retry::jitter())).await;
+    }
+
+    /// One terminal, from its opening to its loss.
+    async fn round(&mut self) -> Round {
+        let id = format!("sbx-{}", uuid::Uuid::new_v4().simple());
+        // However this ends, also by being dropped, the terminal over there is closed.
+        let _closer =
+            Closer { toolbox: self.toolbox.clone(), id: id.clone(), tasks: self.tasks.clone() };
+        let options = PtyOptions { id, cols: 200, rows: 50, cwd: None, envs: Default::default() };
+        let opened = tokio::time::timeout(self.options.open, self.toolbox.pty_connect(&options));
+        let mut pty = match opened.await {
+            Ok(Ok(pty)) => pty,
+            Ok(Err(error)) => return Round::Cut(error.to_string()),
+            Err(_) => return Round::Cut("no terminal was opened in time".into()),
+        };
+        self.listen(&mut pty).await
+    }
+
+    async fn listen(&mut self, pty: &mut Pty) -> Round {
+        let mut framing = Framing::default();
+        let mut pings = tokio::time::interval(self.options.ping);
+        pings.tick().await;
+        let (mut last, mut typed) = (Instant::now(), false);
+        let opened = Instant::now();
+        loop {
+            let event = tokio::select! {
+                event = pty.next() => event,
+                _ = pings.tick() => {
+                    if last.elapsed() >= self.options.dead {
+                        return Round::Cut("the terminal went silent".into());
+                    }
+                    if !framing.begun() && opened.elapsed() >= self.options.open {
+                        return Round::Cut("the view did not begin".into());
+                    }
+                    if let Err(error) = pty.ping().await {
+                        return Round::Cut(error.to_string());
+                    }
+                    continue;
+                }
+            };
+            match event {
+                PtyEvent::Connected if !typed => {
+                    typed = true;
+                    if let Err(error) = pty.send(self.line().as_bytes()).await {
+                        return Round::Cut(error.to_string());
+                    }
+                }
+                PtyEvent::Connected | PtyEvent::Alive => {}
+                PtyEvent::Output(bytes) => {
+                    if let Some(round) = self.frames(&mut framing, bytes).await {
+                        return round;
+                    }
+                }
+                PtyEvent::Exited(status) => {
+                    return Round::Cut(format!("the view ended with status {status}"));
+                }
+                PtyEvent::Failed(why) => return Round::Cut(why),
+                PtyEvent::Closed { code, reason } => {
+                    return Round::Cut(format!("closed with {code} {reason}").trim().to_owned());
+                }
+            }
+            // A slow consumer is no silence of the other side.
+            last = Instant::now();
+        }
+    }
+
+    /// The one line that is typed: short, so that no line editor cuts it.
+    fn line(&self) -> String {
+        let Self { run, at, .. } = self;
+        format!(
+            "stty -echo -opost; printf '\\001GO\\002'; exec sh {} {} {} {} {}\r",
+            quote(&format!("{}/view.sh", run.dir)),
+            quote(&run.dir),
+            run.id,
+            at.out,
+            at.err
+        )
+    }
+
+    /// Tells what the frames hold; a value ends the round.
+    async fn frames(&mut self, framing: &mut Framing, bytes: Bytes) -> Option<Round> {
+        let mut frames = Vec::new();
+        let sound = framing.feed(bytes, &mut frames);
+        for frame in frames {
+            match frame {
+                Frame::Bytes { stream, offset, bytes } => {
+                    match self.output(stream, offset, bytes).await {
+                        None => return Some(Round::Unheard),
+                        Some(true) => return Some(Round::Cut("the view left a gap".into())),
+                        Some(false) => {}
+                    }
+                }
+                Frame::End { exit, sizes } if sizes == self.at => {
+                    return Some(Round::Ended(Some(exit)));
+                }
+                Frame::End { .. } => return Some(Round::Cut("the view ended early".into())),
+                Frame::Lost => return Some(Round::Cut("the run seems to be gone".into())),
+            }
+        }
+        sound.err().map(Round::Cut)
+    }
+
+    /// Tells output that was not told yet. `None`: nobody listens; `Some(true)`: bytes before it are missing.
+    async fn output(&mut self, stream: Stream, offset: u64, mut bytes: Bytes) -> Option<bool> {
+        let at = self.at.of(stream);
+        if offset > at {
+            return Some(true);
+        }
+        bytes.advance((at - offset).min(bytes.len() as u64) as usize);
+        if !bytes.is_empty() {
+            *self.at.of_mut(stream) += bytes.len() as u64;
+            self.say(Seen::Bytes { stream, offset: at, bytes }).await?;
+        }
+        Some(false)
+    }
+
+    async fn say(&self, seen: Seen) -> Option<()> {
+        self.tell.send(Ok(seen)).await.ok()
+    }
+}
+
+/// Closes a terminal over there when the view lets go of it.
+struct Closer {
+    toolbox: Toolbox,
+    id: String,
+    tasks: TaskTracker,
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        let (toolbox, id) = (self.toolbox.clone(), std::mem::take(&mut self.id));
+        self.tasks.spawn(async move {
+            if let Err(error) = toolbox.pty_delete(&id).await {
+                tracing::debug!(%error, "a terminal could not be closed");
+            }
+        });
+    }
+}
+
+async fn keep_alive(toolbox: Toolbox, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        if let Err(error) = toolbox.client().touch(toolbox.sandbox_id()).await {
+            tracing::debug!(%error, "the sandbox could not be kept awake");
+        }
+    }
+}
+
+/// One thing the view prints.
+#[derive(Debug, PartialEq, Eq)]
+enum Frame {
+    Bytes { stream: Stream, offset: u64, bytes: Bytes },
+    End { exit: i32, sizes: Offsets },
+    Lost,
+}
+
+/// Reads frames from bytes that come in any cut.
+#[derive(Debug)]
+enum Framing {
+    /// Before the view's first word.
+    Preamble { tail: BytesMut, dropped: usize },
+    /// Within a frame's first line.
+    Head(BytesMut),
+    /// Within a frame's bytes.
+    Body { stream: Stream, offset: u64, left: u64 },
+}
+
+impl Default for Framing {
+    fn default() -> Self {
+        Self::Preamble { tail: BytesMut::new(), dropped: 0 }
+    }
+}
+
+impl Framing {
+    fn begun(&self) -> bool {
+        !matches!(self, Self::Preamble { .. })
+    }
+
+    fn feed(&mut self, mut input: Bytes, frames: &mut Vec<Frame>) -> Result<(), String> {
+        while !input.is_empty() {
+            match self {
+                Self::Preamble { tail, dropped } => {
+                    tail.extend_from_slice(&input);
+                    *dropped += input.len();
+                    input.clear();
+                    if let Some(place) = memchr::memmem::find(tail, GO) {
+                        input = tail.split_off(place + GO.len()).freeze();
+                        *self = Self::Head(BytesMut::new());
+                    } else if *dropped > PREAMBLE {
+                        return Err("the terminal talks and does not begin".into());
+                    } else {
+                        let keep = tail.len().min(GO.len() - 1);
+                        tail.advance(tail.len() - keep);
+                    }
+                }
+                Self::Head(line) => {
+                    let end = memchr::memchr(b'\n', &input);
+                    let piece = input.split_to(end.map_or(input.len(), |at| at + 1));
+                    line.extend_from_slice(&piece);
+                    if line.len() > 80 {
+                        return Err("the view is garbled".into());
+                    }
+                    if end.is_some() {
+                        *self = head(line).ok_or("the view is garbled")?.into_state(frames);
+                    }
+                }
+                Self::Body { stream, offset, left } => {
+                    let bytes = input.split_to((*left).min(input.len() as u64) as usize);
+                    let (stream, at) = (*stream, *offset);
+                    *offset += bytes.len() as u64;
+                    *left -= bytes.len() as u64;
+                    if *left == 0 {
+                        *self = Self::Head(BytesMut::new());
+                    }
+                    frames.push(Frame::Bytes { stream, offset: at, bytes });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Head {
+    Body(Stream, u64, u64),
+    Frame(Frame),
+}
+
+impl Head {
+    fn into_state(self, frames: &mut Vec<Frame>) -> Framing {
+        match self {
+            Self::Body(stream, offset, left) if left > 0 => Framing::Body { stream, offset, left },
+            Self::Body(..) => Framing::Head(BytesMut::new()),
+            Self::Frame(frame) => {
+                frames.push(frame);
+                Framing::Head(BytesMut::new())
+            }
+        }
+    }
+}
+
+fn head(line: &[u8]) -> Option<Head> {
+    let line = std::str::from_utf8(line).ok()?.trim_end_matches(['\r', '\n']);
+    let mut words = line.split(' ');
+    let word = words.next()?;
+    let mut number = || words.next()?.parse::<u64>().ok();
+    Some(match word {
+        "SBXO" => Head::Body(Stream::Out, number()?, number()?),
+        "SBXE" => Head::Body(Stream::Err, number()?, number()?),
+        "SBXX" => {
+            let exit = i32::try_from(number()?).ok()?;
+            Head::Frame(Frame::End { exit, sizes: Offsets { out: number()?, err: number()? } })
+        }
+        "SBXL" => Head::Frame(Frame::Lost),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn joined(frames: Vec<Frame>) -> (Vec<u8>, Vec<u8>, Vec<Frame>) {
+        let (mut out, mut err, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for frame in frames {
+            match frame {
+                Frame::Bytes { stream, offset, bytes } => {
+                    let all = if stream == Stream::Out { &mut out } else { &mut err };
+                    assert_eq!(offset, all.len() as u64);
+                    all.extend_from_slice(&bytes);
+                }
+                other => rest.push(other),
+            }
+        }
+        (out, err, rest)
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_same_frames(
+            out in prop::collection::vec(any::<u8>(), 0..300),
+            err in prop::collection::vec(any::<u8>(), 0..300),
+            cuts in prop::collection::vec(1usize..40, 1..60),
+        ) {
+            let mut wire = b"$ stty; printf '\\001GO\\002'\r\n\x01G\x1b[?2004h\x01GO\x02".to_vec();
+            wire.extend(format!("SBXO 0 {}\n", out.len()).bytes().chain(out.iter().copied()));
+            wire.extend(format!("SBXE 0 {}\n", err.len()).bytes().chain(err.iter().copied()));
+            wire.extend(format!("SBXX 7 {} {}\n", out.len(), err.len()).bytes());
+            let (mut framing, mut frames, mut rest) = (Framing::default(), Vec::new(), &wire[..]);
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (piece, tail) = rest.split_at((*cut).min(rest.len()));
+                framing.feed(Bytes::copy_from_slice(piece), &mut frames).unwrap();
+                rest = tail;
+            }
+            let sizes = Offsets { out: out.len() as u64, err: err.len() as u64 };
+            prop_assert_eq!(joined(frames), (out, err, vec![Frame::End { exit: 7, sizes }]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_not_taken_for_one() {
+        let mut framing = Framing::Head(BytesMut::new());
+        assert!(
+            framing.feed(Bytes::from_static(b"bash: no such file\n"), &mut Vec::new()).is_err()
+        );
+    }
+}

@@ -1,0 +1,341 @@
+//! The shell texts, run directly in a directory that plays the sandbox.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sandbox_coder::agent::HomeFile;
+use sandbox_coder::daytona::script::Script;
+use sandbox_coder::run::start::{Kind, RunSpec, Started, What, heard, plan};
+use sandbox_coder::run::stop::{Signal, heard_signal, heard_stop, signal_step, stop_step};
+use sandbox_coder::run::{RunRef, RunState, heard_state, state_step};
+
+/// A home directory and a shell; what it started ends with it.
+struct Place {
+    home: tempfile::TempDir,
+    shell: PathBuf,
+    run: RunRef,
+}
+
+impl Place {
+    fn new(shell: &Path) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let bin = home.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        symlink(shell, bin.join("sh")).unwrap();
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let dir = home.path().join("runs").join(&id).to_str().unwrap().to_owned();
+        Self { home, shell: shell.to_owned(), run: RunRef { id, dir } }
+    }
+
+    fn spec(&self, command: What) -> RunSpec {
+        RunSpec {
+            run: self.run.clone(),
+            kind: Kind::Exec { tty: None },
+            command,
+            cwd: None,
+            env: Vec::new(),
+            stdin: None,
+            files: Vec::new(),
+            forget: Vec::new(),
+        }
+    }
+
+    /// What an execute does: the text on the shell's standard input.
+    fn execute(&self, script: &Script) -> String {
+        let mut child = self.shell();
+        child.stdin.take().unwrap().write_all(script.command().as_bytes()).unwrap();
+        String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned()
+    }
+
+    fn shell(&self) -> std::process::Child {
+        let path = format!("{}/bin:{}", self.home.path().display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(&self.shell);
+        if self.shell.ends_with("busybox") {
+            command.arg("sh");
+        }
+        command
+            .env("HOME", self.home.path())
+            .env("PATH", path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn start(&self, spec: &RunSpec) -> Option<Started> {
+        let start = plan(spec).unwrap();
+        for (path, bytes) in &start.uploads {
+            fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let mut script = Script::new();
+        start.add_to(&mut script);
+        heard(&self.execute(&script))
+    }
+
+    fn state(&self) -> RunState {
+        let mut script = Script::new();
+        state_step(&mut script, &self.run);
+        heard_state(&self.execute(&script)).unwrap()
+    }
+
+    fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(Path::new(&self.run.dir).join(name)).unwrap_or_default()
+    }
+
+    /// Waits for the exit file, and gives up loudly.
+    fn finish(&self) -> i32 {
+        self.until("the exit status", || {
+            String::from_utf8(self.file("exit")).unwrap().trim().parse().ok()
+        })
+    }
+
+    fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop(&self, grace: u64) -> (Option<i32>, bool) {
+        let mut script = Script::new();
+        stop_step(&mut script, &self.run, Duration::from_secs(grace));
+        let stopped = heard_stop(&self.execute(&script)).unwrap();
+        (stopped.exit, stopped.left)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stop(0);
+    }
+}
+
+/// Tells the story in every shell this machine has.
+fn in_every_shell(story: impl Fn(&Place)) {
+    for shell in ["/usr/bin/dash", "/usr/bin/bash", "/bin/busybox", "/usr/bin/zsh"] {
+        if Path::new(shell).exists() {
+            story(&Place::new(Path::new(shell)));
+        } else {
+            eprintln!("skipped: no {shell} on this machine");
+        }
+    }
+}
+
+fn words(words: &[&[u8]]) -> What {
+    What::Words(words.iter().map(|w| w.to_vec()).collect())
+}
+
+#[test]
+fn a_command_keeps_its_status_and_its_two_streams() {
+    in_every_shell(|place| {
+        let spec = place.spec(What::Shell("echo out; echo err >&2; cat; exit 3".into()));
+        assert_eq!(place.start(&spec), Some(Started::Now));
+        assert_eq!(place.finish(), 3);
+        assert_eq!((place.file("out"), place.file("err")), (b"out\n".into(), b"err\n".into()));
+        let state = place.state();
+        assert_eq!((state.exit, state.started), (Some(3), true));
+        assert_eq!((state.sizes.out, state.sizes.err), (4, 4));
+    });
+}
+
+#[test]
+fn arguments_arrive_byte_for_byte() {
+    let odd: [&[u8]; 9] = [
+        b"",
+        b" ",
+        b"a'b\"c",
+        b"$HOME `id` \\",
+        b"two\nlines\n",
+        b"*",
+        b"-n",
+        b"\xff\xfe",
+        b"\xc3\xa4\r",
+    ];
+    in_every_shell(|place| {
+        let mut argv = vec![&b"/usr/bin/printf"[..], b"%s\\0"];
+        argv.extend(odd);
+        place.start(&place.spec(words(&argv)));
+        assert_eq!(place.finish(), 0);
+        let expected: Vec<u8> = odd.iter().flat_map(|w| w.iter().copied().chain([0])).collect();
+        assert_eq!(place.file("out"), expected);
+    });
+}
+
+#[test]
+fn a_missing_program_is_127_and_a_builtin_does_not_stand_in() {
+    in_every_shell(|place| {
+        place.start(&place.spec(words(&[b"no-such-program-here"])));
+        assert_eq!(place.finish(), 127);
+        assert!(!place.file("err").is_empty());
+    });
+    in_every_shell(|place| {
+        place.start(&place.spec(words(&[b"cd", b"/"])));
+        assert_ne!(place.finish(), 0);
+    });
+}
+
+#[test]
+fn the_prompt_arrives_whole_whatever_is_in_it() {
+    let hostile = b"'; rm -rf / #\n$(id) `id` \\\\ \"x\" %s\r\n\tno newline at the end".to_vec();
+    let mut big = b"x y\n".repeat(300_000);
+    big.extend_from_slice(b"\0\xff end");
+    for prompt in [hostile, big, b"nul \0 and \xff".to_vec(), Vec::new()] {
+        in_every_shell(|place| {
+            let mut spec = place.spec(What::Shell("cat".into()));
+            spec.stdin = Some(prompt.clone());
+            place.start(&spec);
+            assert_eq!(place.finish(), 0);
+            assert!(place.file("out") == prompt, "{} bytes", prompt.len());
+        });
+    }
+}
+
+#[test]
+fn environment_directory_files_and_their_removal() {
+    in_every_shell(|place| {
+        let work = place.home.path().join("a b'c");
+        fs::create_dir(&work).unwrap();
+        let text = "printf '%s|' \"$PWD\" \"$ODD\" \"$SANDBOX_CODER_RUN\"; umask; cat \"$HOME/.auth/$NAME\"";
+        let mut spec = place.spec(What::Shell(text.into()));
+        spec.cwd = Some(work.to_str().unwrap().into());
+        spec.env = vec![("ODD".into(), "a'b\n\"c\" $d".into()), ("NAME".into(), "k$y".into())];
+        let file = |path: &str, bytes: &[u8]| HomeFile {
+            path: path.into(),
+            bytes: bytes.into(),
+            mode: 0o600,
+        };
+        spec.files = vec![file(".auth/k$y", b"secret"), file(".auth/raw", b"\0\xff")];
+        spec.forget = vec![".auth/k$y".into()];
+        place.start(&spec);
+        assert_eq!(place.finish(), 0, "{}", String::from_utf8_lossy(&place.file("err")));
+        let out = String::from_utf8(place.file("out")).unwrap();
+        let odd = "a'b\n\"c\" $d";
+        let (pwd, id) = (work.display(), &place.run.id);
+        assert_eq!(out, format!("{pwd}|{odd}|{id}|0022\nsecret"));
+        let auth = place.home.path().join(".auth");
+        assert!(!auth.join("k$y").exists());
+        assert_eq!(fs::read(auth.join("raw")).unwrap(), b"\0\xff");
+        let mode = fs::metadata(auth.join("raw")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(!Path::new(&place.run.dir).join("env").exists());
+    });
+}
+
+#[test]
+fn a_start_delivered_many_times_starts_once() {
+    in_every_shell(|place| {
+        let spec = place.spec(What::Shell("echo once >>\"$HOME/count\"; sleep 0.2".into()));
+        let said: Vec<_> = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..8).map(|_| scope.spawn(|| place.start(&spec))).collect();
+            racers.into_iter().map(|r| r.join().unwrap()).collect()
+        });
+        let now = said.iter().filter(|s| **s == Some(Started::Now)).count();
+        assert_eq!((now, said.len()), (1, 8), "{said:?}");
+        assert!(said.iter().all(Option::is_some));
+        assert_eq!(place.finish(), 0);
+        assert_eq!(place.start(&spec), Some(Started::Before));
+        assert_eq!(fs::read(place.home.path().join("count")).unwrap(), b"once\n");
+    });
+}
+
+#[test]
+fn an_agent_gets_a_terminal_of_its_size_and_its_prompt_on_standard_input() {
+    in_every_shell(|place| {
+        let text = "cat; stty size </dev/tty 2>/dev/null; [ -t 1 ] && echo terminal; exit 5";
+        let mut spec = place.spec(What::Shell(text.into()));
+        spec.kind = Kind::Agent { cols: 100, rows: 30 };
+        spec.stdin = Some(b"the prompt\n".to_vec());
+        place.start(&spec);
+        assert_eq!(place.finish(), 5);
+        let out = String::from_utf8(place.file("out")).unwrap();
+        let has_script = Command::new("script").arg("--version").output();
+        if has_script.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("util-linux")) {
+            assert_eq!(out, "the prompt\n30 100\nterminal\n");
+        } else {
+            assert_eq!(out, "the prompt\n");
+        }
+    });
+}
+
+#[test]
+fn a_sweep_ends_whatever_carries_the_marker() {
+    in_every_shell(|place| {
+        let deaf = "trap '' TERM; while :; do sleep 1; done";
+        let text = format!(
+            "setsid sh -c \"{deaf}\" & sh -c \"{deaf}\" & (setsid sh -c \"{deaf}\" &) ; echo up; {deaf}"
+        );
+        place.start(&place.spec(What::Shell(text)));
+        place.until("the agent", || (place.file("out") == b"up\n").then_some(()));
+        assert!(place.state().alive);
+        let mut script = Script::new();
+        signal_step(&mut script, &place.run, Signal::Hold);
+        let held = heard_signal(&place.execute(&script)).unwrap();
+        assert!(held >= 4, "{held}");
+        let (exit, left) = place.stop(1);
+        assert_eq!((exit, left), (Some(137), false));
+        assert_eq!(place.stop(0), (Some(137), false));
+        assert!(!place.state().alive);
+    });
+}
+
+#[test]
+fn the_view_prints_the_record_from_any_offset() {
+    in_every_shell(|place| {
+        let text =
+            "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; echo e >&2; exit 4";
+        place.start(&place.spec(What::Shell(text.into())));
+        assert_eq!(place.finish(), 4);
+        let record = place.file("out");
+        for from in [0, 1, 70_000.min(record.len() - 1), record.len()] {
+            let view = format!("{}/view.sh", place.run.dir);
+            let mut view = Command::new(place.home.path().join("bin/sh"))
+                .arg(view)
+                .args([&place.run.dir, &place.run.id, &from.to_string(), "0"])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            // It stays until its reader closes the terminal.
+            let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+            let end = format!("SBXX 4 {} 2\n", record.len());
+            while !seen.ends_with(end.as_bytes()) {
+                let n = view.stdout.as_mut().unwrap().read(&mut piece).unwrap();
+                assert!(n > 0, "the view ended early");
+                seen.extend_from_slice(&piece[..n]);
+            }
+            view.kill().unwrap();
+            view.wait().unwrap();
+            let (out, rest) = unframe(&seen, from);
+            assert!(out == record[from..], "from {from}");
+            assert_eq!(rest, format!("SBXX 4 {} 2", record.len()));
+        }
+    });
+}
+
+/// Standard output and the last line of what a view printed.
+fn unframe(mut wire: &[u8], from: usize) -> (Vec<u8>, String) {
+    let mut out = Vec::new();
+    loop {
+        let end = wire.iter().position(|b| *b == b'\n').expect("a frame has a first line");
+        let head = String::from_utf8(wire[..end].to_vec()).unwrap();
+        wire = &wire[end + 1..];
+        let words: Vec<&str> = head.split(' ').collect();
+        if words[0] == "SBXX" {
+            return (out, head);
+        }
+        let size: usize = words[2].parse().unwrap();
+        if words[0] == "SBXO" {
+            assert_eq!(words[1].parse::<usize>().unwrap(), from + out.len());
+            out.extend_from_slice(&wire[..size]);
+        }
+        wire = &wire[size..];
+    }
+}
