@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::UnixListener;
@@ -101,8 +103,20 @@ pub fn router(setup: Setup) -> Router {
         .with_state(toolbox)
 }
 
-async fn nowhere() -> Problem {
-    Problem::not_found("no such endpoint")
+/// Refuses, but sends those who wrote a slash too many to the path without it. The address is relative, so
+/// that it is right behind any prefix.
+async fn nowhere(method: Method, uri: Uri) -> Response {
+    let Some(path) = uri.path().strip_suffix('/').filter(|path| path.len() > 1) else {
+        return Problem::not_found("no such endpoint").into_response();
+    };
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let status = if method == Method::GET {
+        StatusCode::MOVED_PERMANENTLY
+    } else {
+        StatusCode::TEMPORARY_REDIRECT
+    };
+    (status, [(header::LOCATION, format!("../{last}{query}"))]).into_response()
 }
 
 /// Serves until the listener fails. Requests under way go on when a client leaves.

@@ -1,5 +1,7 @@
 //! The toolbox on a socket of its own: what it does right where the wire leaves room for mistakes.
 
+#![expect(clippy::unwrap_used, reason = "what fails here fails its test")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 

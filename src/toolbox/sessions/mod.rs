@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/process/session", post(create).get(list))
-        .route("/process/session/entrypoint", get(entrypoint))
+        .route("/process/session/entrypoint", get(entrypoint).delete(keep_entrypoint))
         .route("/process/session/entrypoint/logs", get(entrypoint_logs))
         .route("/process/session/{session}", get(show).delete(delete))
         .route("/process/session/{session}/exec", post(execute))
@@ -150,6 +150,10 @@ async fn show(
 async fn entrypoint() -> Json<Value> {
     let command = json!({ "id": "entrypoint_command", "command": "" });
     Json(json!({ "sessionId": ENTRYPOINT, "commands": [command] }))
+}
+
+async fn keep_entrypoint() -> Problem {
+    Problem::bad_request("can't delete entrypoint session")
 }
 
 async fn entrypoint_logs(headers: HeaderMap, upgrade: MaybeUpgrade) -> Response {
@@ -275,9 +279,6 @@ async fn delete(
     State(toolbox): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    if id == ENTRYPOINT {
-        return Err(Problem::bad_request("can't delete entrypoint session"));
-    }
     let session = toolbox.sessions.find(&id)?;
     // To the end also when the client leaves: half a deletion would leave processes nobody can name.
     tokio::spawn(async move {
