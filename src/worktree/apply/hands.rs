@@ -164,16 +164,24 @@ impl<'a> Hands<'a> {
                 None => Ok(()),
             }
         };
-        stage().map_err(failed("stage", &step.path))
+        match stage() {
+            // Its folder is gone or swapped for something else: `replace` will find that out.
+            Err(e) if is_no_folder(&e) => Ok(()),
+            other => other.map_err(failed("stage", &step.path)),
+        }
     }
 
-    /// Removes what was staged; nothing was replaced yet.
-    pub(super) fn unstage(&self, steps: &[Change]) {
-        for (number, step) in steps.iter().enumerate() {
-            if let Ok(dir) = self.dir(step.path.parent()) {
-                let _ = dir.unlink(&self.temporary(number));
-            }
+    /// Removes what was staged and is not used. Whether nothing is left behind.
+    pub(super) fn unstage(&self, steps: &[Change]) -> bool {
+        let mut clean = true;
+        self.forget_folder();
+        for (number, step) in steps.iter().enumerate().filter(|(_, s)| s.before.is_some()) {
+            clean &= match self.dir(step.path.parent()) {
+                Ok(dir) => dir.unlink(&self.temporary(number)).is_ok(),
+                Err(e) => e.kind() == io::ErrorKind::NotFound,
+            };
         }
+        clean
     }
 
     /// Puts the staged version in place, if what it replaces is what the plan saw.
@@ -216,13 +224,15 @@ impl<'a> Hands<'a> {
     pub(super) fn remove(&self, number: usize, step: &Change) -> Result<Outcome, Error> {
         let (dir, name) = match self.dir(step.path.parent()) {
             Ok(dir) => (dir, step.path.file_name()),
-            Err(e) if is_no_folder(&e) => return Ok(Outcome::Done),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Done),
+            Err(e) if is_no_folder(&e) => return Ok(Outcome::Changed),
             Err(e) => return Err(failed("open the folder of", &step.path)(e)),
         };
         let fail = || failed("remove", &step.path);
         let found = dir.look(name).map_err(fail())?;
         if !self.is(found, step.before) {
-            return Ok(if self.is(found, None) { Outcome::Done } else { Outcome::Changed });
+            let gone = found == Found::Folder || self.is(found, None);
+            return Ok(if gone { Outcome::Done } else { Outcome::Changed });
         }
         self.touch(step.path.parent());
         let moved = self.temporary(number);
@@ -319,28 +329,34 @@ impl<'a> Hands<'a> {
 
     /// After an interruption: nothing staged stays behind, and bytes of the user's that were in our
     /// hands go back to their place.
-    pub(super) fn recover(&self, steps: &[Change]) -> Result<(), Error> {
-        for (number, step) in steps.iter().enumerate() {
-            self.recover_one(number, step)?;
+    /// `false` if a folder is a link or a file now, so that nobody can say.
+    pub(super) fn recover(
+        &self,
+        steps: &[Change],
+        which: impl Fn(&Change) -> bool,
+    ) -> Result<bool, Error> {
+        self.forget_folder();
+        let mut sure = true;
+        for (number, step) in steps.iter().enumerate().filter(|(_, step)| which(step)) {
+            match self.dir(step.path.parent()) {
+                Ok(dir) => self.recover_one(&dir, number, step)?,
+                Err(e) if is_no_folder(&e) => sure &= e.kind() == io::ErrorKind::NotFound,
+                Err(e) => return Err(failed("recover", &step.path)(e)),
+            }
         }
         self.forget_folder();
-        Ok(())
+        Ok(sure)
     }
 
-    fn recover_one(&self, number: usize, step: &Change) -> Result<(), Error> {
+    fn recover_one(&self, dir: &Dir, number: usize, step: &Change) -> Result<(), Error> {
         let fail = || failed("recover", &step.path);
-        let dir = match self.dir(step.path.parent()) {
-            Ok(dir) => dir,
-            Err(e) if is_no_folder(&e) => return Ok(()),
-            Err(e) => return Err(fail()(e)),
-        };
         let (name, ours) = (step.path.file_name(), self.temporary(number));
         let target = dir.look(name).map_err(fail())?;
         if step.before.is_none() {
             // Only without nameless files: created in place and not finished.
             if let Some(after) = step.after
                 && !self.is(target, Some(after))
-                && self.is_beginning(&dir, name, after).map_err(fail())?
+                && self.is_beginning(dir, name, after).map_err(fail())?
             {
                 dir.unlink(name).map_err(fail())?;
             }
@@ -353,7 +369,7 @@ impl<'a> Hands<'a> {
         let expected =
             self.is(held, step.before) || step.after.is_some() && self.is(held, step.after);
         let unfinished = || match step.after {
-            Some(after) => self.is_beginning(&dir, &ours, after),
+            Some(after) => self.is_beginning(dir, &ours, after),
             None => Ok(false),
         };
         if expected || unfinished().map_err(fail())? {
@@ -361,11 +377,11 @@ impl<'a> Hands<'a> {
         }
         // What we hold is the user's: taken away in the moment it was written.
         if step.after.is_some() && self.is(target, step.after) {
-            return self.put_back(&dir, &ours, step);
+            return self.put_back(dir, &ours, step);
         }
         match dir.rename_new(&ours, name) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                self.rescue(&dir, &ours, &step.path)
+                self.rescue(dir, &ours, &step.path)
             }
             other => other.map_err(fail()),
         }

@@ -204,13 +204,15 @@ pub(super) fn carry_out(
         .map_err(journal_failed("keep the versions of", site.state))?;
     shelf.open(&journal).map_err(journal_failed("write", site.state))?;
     if let Err(e) = stage_all(&hands, &journal) {
-        // Nothing was replaced yet: leave no trace.
-        hands.unstage(&journal.steps);
-        let _ = shelf.discard(&journal.run);
-        let _ = site.objects.unpin(&journal.run);
+        // Nothing was replaced yet: leave no trace, or else the journal that leads to it.
+        if hands.unstage(&journal.steps) {
+            let _ = shelf.discard(&journal.run);
+            let _ = site.objects.unpin(&journal.run);
+        }
         return Err(e);
     }
-    finish(&hands, &shelf, journal, applied)
+    let todo: Vec<usize> = (0..journal.steps.len()).collect();
+    finish(&hands, &shelf, journal, &todo, applied, true)
 }
 
 /// Finishes every run that was interrupted: paths still as before are changed now, paths as after are
@@ -221,7 +223,7 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
     for journal in shelf.unfinished().map_err(journal_failed("read", site.state))? {
         let hands = Hands::new(site, &journal.run)?;
         let mut applied = Applied { run: journal.run.clone(), ..Applied::default() };
-        hands.recover(&journal.steps)?;
+        hands.recover(&journal.steps, |_| true)?;
         let sights = inspect(&hands, &journal.steps)?;
         let all = journal.steps.iter().cloned().zip(sights).enumerate();
         let mut todo = Vec::new();
@@ -237,7 +239,7 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         for &number in &todo {
             hands.stage(number, &journal.steps[number])?;
         }
-        out.push(finish_some(&hands, &shelf, journal, &todo, applied)?);
+        out.push(finish(&hands, &shelf, journal, &todo, applied, false)?);
     }
     Ok(out)
 }
@@ -250,22 +252,15 @@ fn stage_all(hands: &Hands<'_>, journal: &Journal) -> Result<(), Error> {
     Ok(())
 }
 
+/// Carries out the steps and closes the journal. `again`: leave it open for another look if a folder
+/// was out of reach just when something of ours lay in it.
 fn finish(
-    hands: &Hands<'_>,
-    shelf: &Shelf,
-    journal: Journal,
-    applied: Applied,
-) -> Result<Applied, Error> {
-    let todo: Vec<usize> = (0..journal.steps.len()).collect();
-    finish_some(hands, shelf, journal, &todo, applied)
-}
-
-fn finish_some(
     hands: &Hands<'_>,
     shelf: &Shelf,
     mut journal: Journal,
     todo: &[usize],
     mut applied: Applied,
+    again: bool,
 ) -> Result<Applied, Error> {
     for (path, entry) in &journal.asides {
         applied.asides.push((path.clone(), aside::put(hands, path, *entry)?));
@@ -276,9 +271,14 @@ fn finish_some(
             late.saved_to = Some(aside::put(hands, &late.step.path, entry)?);
         }
     }
-    applied.rescued = hands.rescued();
     applied.changed.sort_by(|a, b| a.path.cmp(&b.path));
+    let late: HashSet<&RelPath> = applied.late.iter().map(|l| &l.step.path).collect();
+    let sure = late.is_empty() || hands.recover(&journal.steps, |s| late.contains(&s.path))?;
+    applied.rescued = hands.rescued();
     hands.sync()?;
+    if again && !sure {
+        return Ok(applied);
+    }
     journal.steps = applied.changed.clone();
     shelf.close(&journal).map_err(journal_failed("close", hands.site.state))?;
     if applied.changed.is_empty() {
@@ -337,6 +337,8 @@ fn inspect(hands: &Hands<'_>, steps: &[Change]) -> Result<Vec<Sight>, Error> {
         let is = |entry| hands.is(found, entry);
         let sight = match (step.before, step.after) {
             (_, after) if is(after) => Sight::Already,
+            // A folder is no entry: what was to be removed is gone, what shall be made may replace it if it is empty by then.
+            (_, None) if found == Found::Folder => Sight::Already,
             (None, Some(_)) if found == Found::Folder => Sight::Ready,
             (before, _) if !is(before) => Sight::Other,
             (None, _) if found == Found::NoFolder => {

@@ -1,0 +1,133 @@
+//! The disk says no.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+
+use sandbox_coder::exit::ErrorCode;
+use sandbox_coder::tree::{Oid, Tree};
+use sandbox_coder::worktree::apply::{self, Error, Objects, Plan, Site};
+
+use super::ground::{Files, Ground, f, files};
+
+/// A store whose reader finds the disk full in the middle of the n-th file.
+struct Failing<'a> {
+    ground: &'a Ground,
+    left: Cell<usize>,
+    errno: i32,
+}
+
+impl Objects for Failing<'_> {
+    fn size(&self, id: &Oid) -> io::Result<Option<u64>> {
+        self.ground.store.size(id)
+    }
+    fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
+        if self.left.get() == 0 {
+            let bytes = self.ground.store.read(id)?;
+            out.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(io::Error::from_raw_os_error(self.errno));
+        }
+        self.left.set(self.left.get() - 1);
+        self.ground.store.copy(id, out)
+    }
+    fn save(&self, bytes: &[u8]) -> io::Result<Oid> {
+        self.ground.store.save(bytes)
+    }
+    fn pin(&self, run: &str, tree: &Tree) -> io::Result<()> {
+        self.ground.store.pin(run, tree)
+    }
+    fn unpin(&self, run: &str) -> io::Result<()> {
+        self.ground.store.unpin(run)
+    }
+}
+
+fn both() -> (Files, Files) {
+    let before =
+        files([("a", f("old a")), ("b", f("old b")), ("c/gone", f("gone")), ("d", f("old d"))]);
+    let after = files([
+        ("a", f("new a")),
+        ("b", f("new b")),
+        ("d", f("new d")),
+        ("e/f", f("new f")),
+        ("g", f("new g")),
+    ]);
+    (before, after)
+}
+
+#[test]
+fn a_full_disk_anywhere_leaves_whole_files_and_a_rerun_heals() {
+    let (before, after) = both();
+    for errno in [libc::ENOSPC, libc::EDQUOT, libc::EIO, libc::EMFILE] {
+        for n in 0..5 {
+            let ground = Ground::with(&before);
+            let plan = ground.plan("r1", &before, &after);
+            let (top, state) = ground.site();
+            let failing = Failing { ground: &ground, left: Cell::new(n), errno };
+            let site = Site { top: &top, state: &state, objects: &failing, file_mode: true };
+            let error = apply::apply(&site, &plan).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::HostIo);
+            assert!(error.to_string().contains('`'), "it names the path: {error}");
+            for (path, node) in ground.files() {
+                assert!(
+                    before.get(&path) == Some(&node) || after.get(&path) == Some(&node),
+                    "{n}: {path} {node:?}"
+                );
+            }
+            if n < 3 {
+                assert_eq!(ground.files(), before, "nothing was replaced while it was staged");
+                ground.assert_clean();
+                ground.apply(&plan).unwrap();
+            } else {
+                assert!(matches!(
+                    ground.apply(&Plan { run: "r2".into(), ..plan }),
+                    Err(Error::Unfinished(_))
+                ));
+                assert_eq!(ground.resume().unwrap().len(), 1);
+            }
+            assert_eq!(ground.files(), after);
+            ground.assert_clean();
+        }
+    }
+}
+
+#[test]
+fn a_version_that_is_not_there_is_found_out_before_anything_changes() {
+    let (before, after) = both();
+    let ground = Ground::with(&before);
+    let mut plan = ground.plan("r1", &before, &after);
+    plan.steps.last_mut().unwrap().after.as_mut().unwrap().id = Oid([7; 20]);
+    assert!(matches!(ground.apply(&plan), Err(Error::Missing(_))));
+    assert_eq!(ground.files(), before);
+}
+
+#[test]
+fn a_folder_without_write_permission_stops_before_anything_changes() {
+    if rustix::process::geteuid().is_root() {
+        return; // root may write everywhere; the permission is tested by everybody else
+    }
+    let (before, after) = both();
+    let ground = Ground::with(&before);
+    std::fs::set_permissions(ground.path("c"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    let error = ground.apply(&ground.plan("r1", &before, &after)).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::HostIo);
+    assert!(error.to_string().contains("c/gone"), "{error}");
+    assert_eq!(ground.files(), before);
+    std::fs::set_permissions(ground.path("c"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    ground.apply(&ground.plan("r1", &before, &after)).unwrap();
+    assert_eq!(ground.files(), after);
+}
+
+#[test]
+fn bytes_the_store_does_not_have_are_stored_before_they_are_replaced() {
+    let (before, after) = both();
+    let ground = Ground::with(&before);
+    let unknown = files([("a", f("known to nobody"))]);
+    ground.write(&unknown);
+    let mut plan = ground.plan("r1", &before, &after);
+    let id = sandbox_coder::worktree::confined::blob_id(b"known to nobody");
+    plan.steps[0].before.as_mut().unwrap().id = id;
+    assert_eq!(ground.store.size(&id).unwrap(), None);
+    ground.apply(&plan).unwrap();
+    assert_eq!(ground.files(), after);
+    assert_eq!(ground.store.read(&id).unwrap(), b"known to nobody");
+}
