@@ -46,7 +46,7 @@ sbx_install() {
   return 2
 }
 if [ -f "$sbx_dir/$sbx_name.found" ]; then # a path, its version, and what it looked like then
-  { read -r sbx_agent; read -r sbx_version; read -r sbx_seen; } <"$sbx_dir/$sbx_name.found"
+  { IFS= read -r sbx_agent; IFS= read -r sbx_version; IFS= read -r sbx_seen; } <"$sbx_dir/$sbx_name.found"
   [ -x "$sbx_agent" ] && [ "$sbx_seen" = "$(sbx_key "$sbx_agent")" ] || sbx_agent=
 fi
 if [ -z "$sbx_agent" ]; then

@@ -1,0 +1,33 @@
+//! Agents from npm, installed once and kept below `target/agents`.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+
+use sandbox_coder::agent::{Kind, install};
+
+/// The directory that holds the agent's program at this version.
+pub fn bin(kind: Kind, version: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let package = install::package(kind).unwrap();
+    let dir = home().join(format!("{kind}-{version}"));
+    let bin = dir.join("node_modules/.bin");
+    if !bin.join(package.program).exists() {
+        std::fs::create_dir_all(&dir).unwrap();
+        let output = Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--prefix", "."])
+            .arg(format!("{}@{version}", package.npm))
+            .current_dir(&dir)
+            .output()
+            .expect("npm installs the agents");
+        assert!(output.status.success(), "npm could not install {kind} {version}: {output:?}");
+    }
+    bin
+}
+
+/// A place of ours that outlives a test run.
+pub fn home() -> PathBuf {
+    let tmp = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    tmp.parent().unwrap().join("agents")
+}
