@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::launch::{Launch, LaunchRequest, enter};
+use super::launch::{Launch, LaunchRequest, and_remove, enter};
 use super::parser::{Dialect, Facts};
 use super::verdict::Outcome;
 use super::{Error, sh};
@@ -21,7 +21,11 @@ pub(super) fn launch(request: &LaunchRequest) -> Result<Launch, Error> {
     let words =
         ["sh", "-c", command, "sh"].into_iter().chain(request.extra.iter().map(String::as_str));
     Ok(Launch {
-        script: format!("{}exec {}\n", enter(&request.workspace), sh::join(words)),
+        script: format!(
+            "{}{}",
+            enter(&request.workspace),
+            and_remove(&sh::join(words), &request.remove)
+        ),
         env: [
             (PROMPT_FILE, Some(&request.prompt_file)),
             ("SANDBOX_CODER_MODEL", request.model.as_ref()),
@@ -30,7 +34,7 @@ pub(super) fn launch(request: &LaunchRequest) -> Result<Launch, Error> {
         .filter_map(|(name, value)| Some((name.to_owned(), value?.clone())))
         .collect(),
         files: Vec::new(),
-        cleanup: Vec::new(),
+        cleanup: request.remove.clone(),
         json_output: false,
     })
 }

@@ -31,9 +31,10 @@ sbx_install() {
   command -v npm >/dev/null 2>&1 || return 1
   echo "SBX1 agent installing $sbx_name $sbx_pinned"
   sbx_tmp=$sbx_dir/.$sbx_name-$sbx_pinned.$$
-  for sbx_wait in 2 5 0; do
+  for sbx_wait in 5 0; do # npm itself tries three times
     rm -rf "$sbx_tmp"; mkdir -p "$sbx_tmp" || break
     if npm install --prefix "$sbx_tmp" --no-audit --no-fund --no-update-notifier --loglevel=error \
+      --fetch-retries=2 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=10000 \
       "$sbx_npm@$sbx_pinned" </dev/null >"$sbx_tmp.log" 2>&1; then
       rm -rf "$sbx_dir/$sbx_name-$sbx_pinned"
       mv "$sbx_tmp" "$sbx_dir/$sbx_name-$sbx_pinned" && rm -f "$sbx_tmp.log" && sbx_try "$sbx_own" && return

@@ -24,6 +24,9 @@ pub struct LaunchRequest {
     pub extra: Vec<String>,
     /// The sandbox reaches nothing but its model: leave out look-ups that would wait for a time-out.
     pub offline: bool,
+    /// Paths below HOME to remove as soon as the agent has ended, credentials first of all: so they go
+    /// even if nobody is there any more who could do it.
+    pub remove: Vec<String>,
 }
 
 impl LaunchRequest {
@@ -39,6 +42,7 @@ impl LaunchRequest {
             agent_command: None,
             extra: Vec::new(),
             offline: false,
+            remove: Vec::new(),
         }
     }
 }
@@ -54,7 +58,7 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// Files to write below HOME before the start.
     pub files: Vec<HomeFile>,
-    /// Paths below HOME to remove after the run, credentials first of all.
+    /// Paths below HOME to remove after the run. The script does so itself unless it is killed.
     pub cleanup: Vec<String>,
     /// The agent speaks JSON, one object a line; else its output is plain text for people.
     pub json_output: bool,
@@ -111,18 +115,32 @@ pub fn launch(request: &LaunchRequest) -> Result<Launch, Error> {
     args.extend(request.extra.iter().cloned());
     args.extend(last);
     let script = format!(
-        "{find}{enter}\"$sbx_agent\" {args}\n",
+        "{find}{enter}{agent}",
         find = install::ensure(request.kind, request.version.as_deref()),
         enter = enter(&request.workspace),
-        args = sh::join(&args),
+        agent = and_remove(&format!("\"$sbx_agent\" {}", sh::join(&args)), &request.remove),
     );
     Ok(Launch {
         script,
         env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         files: Vec::new(),
-        cleanup: Vec::new(),
+        cleanup: request.remove.clone(),
         json_output: true,
     })
+}
+
+/// Shell text that runs a command as the last thing, and removes files when it ends, also by a signal to
+/// the whole group: the shell then waits for the command and goes after it.
+pub(super) fn and_remove(command: &str, remove: &[String]) -> String {
+    if remove.is_empty() {
+        return format!("exec {command}\n");
+    }
+    let paths: Vec<String> =
+        remove.iter().map(|path| format!("\"$HOME\"/{}", sh::quote(path))).collect();
+    format!(
+        "trap : HUP INT TERM\n{command}\nsbx_exit=$?\nrm -f {}\nexit $sbx_exit\n",
+        paths.join(" ")
+    )
 }
 
 /// Shell text that changes into the workspace.
@@ -162,5 +180,78 @@ fn check_model(agent: Kind, model: &str) -> Result<(), Error> {
     match agent {
         Kind::Opencode if !model.contains('/') => bad("it wants `provider/model`"),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(kind: Kind) -> LaunchRequest {
+        LaunchRequest::new(kind, "/home/d/work space", "/home/d/prompt")
+    }
+
+    /// The last line of the script: the agent's own command line.
+    fn command(request: &LaunchRequest) -> String {
+        launch(request).unwrap().script.lines().last().unwrap().to_owned()
+    }
+
+    #[test]
+    fn each_agent_is_started_without_a_human() {
+        let lines: Vec<String> = Kind::ALL
+            .into_iter()
+            .flat_map(|kind| {
+                let session = match kind {
+                    Kind::Opencode => "ses_1",
+                    _ => "00000000-0000-4000-8000-000000000000",
+                };
+                let plain =
+                    LaunchRequest { agent_command: Some("cat 'x y'".into()), ..request(kind) };
+                let model = Some("some/model".to_owned());
+                let session = (kind != Kind::Command).then(|| session.to_owned());
+                let full = LaunchRequest {
+                    model,
+                    session,
+                    extra: vec!["--x".into(), "a b".into()],
+                    ..plain.clone()
+                };
+                [command(&plain), command(&full)]
+            })
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn what_cannot_be_passed_on_is_refused() {
+        let bad = |kind, session: Option<&str>, model: Option<&str>| {
+            let session = session.map(str::to_owned);
+            launch(&LaunchRequest { session, model: model.map(str::to_owned), ..request(kind) })
+                .unwrap_err()
+                .to_string()
+        };
+        let refusals = [
+            bad(Kind::Opencode, Some("--help"), None),
+            bad(Kind::Opencode, Some("abc"), None),
+            bad(Kind::Codex, Some("nonsense"), None),
+            bad(Kind::Claude, Some("a title"), None),
+            bad(Kind::Opencode, None, Some("gpt-5")),
+            bad(Kind::Codex, None, Some("-x")),
+            bad(Kind::Command, None, None),
+        ];
+        insta::assert_snapshot!(refusals.join("\n"));
+    }
+
+    #[test]
+    fn files_are_removed_after_the_command_and_its_status_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("a b");
+        for (command, status) in [("exit 3", 3), ("kill -TERM 0; exit 4", 143)] {
+            std::fs::write(&file, "secret").unwrap();
+            let text = and_remove(&format!("sh -c {}", sh::quote(command)), &["a b".to_owned()]);
+            let mut run = std::process::Command::new("setsid");
+            let ended =
+                run.args(["-w", "sh", "-c", &text]).env("HOME", home.path()).status().unwrap();
+            assert_eq!((ended.code(), file.exists()), (Some(status), false), "{command}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use sandbox_coder::agent::{
 };
 use sandbox_coder::event::AgentEvent;
 
+use crate::model::Model;
 use crate::{NOBODY, Wiring, model, packages, runtime, wiring};
 
 /// No single run may take longer.
@@ -269,8 +270,8 @@ fn interrupted_and_continued(kind: Kind, version: &'static str) {
 
 fn hangs_and_is_stopped(kind: Kind, version: &'static str) {
     let bench = Bench::new(kind, version);
-    let model = Box::leak(Box::new(runtime().block_on(crate::model::Model::start())));
-    let hangs: &'static crate::model::Model = model;
+    // a model of its own, so that the request seen is this one
+    let hangs: &'static Model = Box::leak(Box::new(runtime().block_on(Model::start())));
     let waiting = runtime().spawn(hangs.hangs());
     let played = bench
         .start(&hangs.url("hang"), "hello", None, "pipe")

@@ -5,6 +5,8 @@
 //!
 //! [`here`] starts each agent with our own start script in a fresh home directory on this machine.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod here;
 mod installing;
 #[path = "../it/support/model.rs"]

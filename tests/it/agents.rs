@@ -1,5 +1,7 @@
 //! Recorded output of real agents: what it means, what it comes to, and that no cut of the bytes matters.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;

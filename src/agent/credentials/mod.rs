@@ -20,14 +20,17 @@ use logins::Login;
 /// The largest login file that is read.
 const LARGEST: u64 = 1 << 20;
 
+/// Reads a file by its absolute path; `None` if there is none or it cannot be read.
+pub type ReadFile<'h> = Box<dyn Fn(&Path) -> Option<Vec<u8>> + Send + Sync + 'h>;
+
 /// Where credentials are looked for.
 pub struct Host<'h> {
     /// The user's home directory.
     pub home: PathBuf,
     /// The environment.
     pub env: BTreeMap<String, String>,
-    /// Reads a file by its absolute path; `None` if there is none or it cannot be read.
-    pub read: Box<dyn Fn(&Path) -> Option<Vec<u8>> + Send + Sync + 'h>,
+    /// Its files.
+    pub read: ReadFile<'h>,
     /// Seconds since 1970.
     pub now: u64,
 }

@@ -31,7 +31,7 @@ fn jwt(expires: u64) -> String {
 fn only_file(c: &Credentials) -> (&str, Value) {
     let [file] = c.files.as_slice() else { panic!("{:?}", c.files) };
     assert_eq!(file.mode, 0o600);
-    assert_eq!(c.cleanup, [file.path.clone()]);
+    assert_eq!(c.cleanup, std::slice::from_ref(&file.path));
     (&file.path, serde_json::from_slice(&file.bytes).unwrap())
 }
 
