@@ -209,7 +209,10 @@ impl Parser {
     }
 
     /// The verdict, after the last line.
-    pub fn finish(self, ended: Ended) -> Verdict {
+    pub fn finish(mut self, ended: Ended) -> Verdict {
+        if let Some(message) = self.hopeless().filter(|_| ended == Ended::Lingering) {
+            self.facts.error = Some(Failure::new(&message, None));
+        }
         let (outcome, message) = self.judge(ended);
         let zero = ended == Ended::Exited(0);
         let fine = outcome == Outcome::Ok;
@@ -248,7 +251,8 @@ impl Parser {
                 Outcome::Unusable(Unusable::Missing),
                 "the agent could not be found or installed".to_owned(),
             ),
-            Ended::Lingering => self.lingering(),
+            // it said all it had to say: the exit status is that of our own signal
+            Ended::Lingering => self.dialect.judge(0, &self.facts),
             Ended::Exited(status) => {
                 let status = if status < 0 { 128 - status } else { status };
                 match self.dialect.judge(status, &self.facts) {
@@ -259,14 +263,6 @@ impl Parser {
                     other => other,
                 }
             }
-        }
-    }
-
-    /// It said all it had to say, or it had no hope: the exit status is that of our own signal.
-    fn lingering(&self) -> (Outcome, String) {
-        match self.hopeless() {
-            Some(message) => Failure::new(&message, None).verdict(),
-            None => self.dialect.judge(0, &self.facts),
         }
     }
 

@@ -25,7 +25,15 @@ impl Failure {
             Some(_) => (Some(Unusable::Provider), false),
             None => by_words(message),
         };
-        Self { message: plain(message), status, retryable, kind }
+        let answer = answer(message);
+        // the provider's whole answer as the message: it came from there, whatever it says
+        let kind = kind.or(answer.as_ref().map(|_| Unusable::Provider));
+        Self {
+            message: answer.unwrap_or_else(|| message.trim().to_owned()),
+            status,
+            retryable,
+            kind,
+        }
     }
 
     /// What it makes of the run.
@@ -91,12 +99,10 @@ fn by_words(message: &str) -> (Option<Unusable>, bool) {
     }
 }
 
-/// Some agents hand on the provider's whole JSON answer as the message: its words are inside.
-fn plain(message: &str) -> String {
-    let inner = serde_json::from_str::<serde_json::Value>(message.trim()).ok();
-    let words =
-        inner.as_ref().and_then(|v| v.pointer("/error/message").or(v.get("message"))?.as_str());
-    words.unwrap_or(message).trim().to_owned()
+/// The words inside a provider's JSON answer, if the message is one.
+fn answer(message: &str) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_str(message.trim()).ok()?;
+    Some(json.pointer("/error/message")?.as_str()?.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ fn codex_is_installed_once_and_found_again() {
     let script = install::ensure(Kind::Codex, Some(pinned)) + "\"$sbx_agent\" --version\n";
     let run = || {
         let mut sh = Command::new("sh");
-        sh.args(["-c", &script])
-            .env_clear()
-            .env("HOME", home.path())
-            .env("PATH", std::env::var("PATH").unwrap());
+        sh.args(["-c", &script]).env("HOME", home.path());
+        // how npm reaches its registry stays as it is on this machine
+        let npmrc = std::env::home_dir().unwrap().join(".npmrc");
+        sh.env("NPM_CONFIG_USERCONFIG", npmrc);
         let output = sh.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()

@@ -261,16 +261,22 @@ fn an_agent_that_lingers_is_judged_by_its_last_word() {
 
 #[test]
 fn attempts_without_hope_are_noticed() {
-    for (name, outcome) in
-        [("claude-2.1.329-e401", Unusable::Auth), ("codex-0.169.0-connref", Unusable::Provider)]
-    {
+    for (name, outcome, retryable) in [
+        ("claude-2.1.329-e401", Unusable::Auth, false),
+        ("codex-0.169.0-connref", Unusable::Provider, true),
+    ] {
         let recording = Recording::named(name);
         let mut parser = Parser::new(recording.kind, None);
         for line in read(&[&recording.stdout]) {
             parser.line(&line.bytes);
         }
         assert!(parser.hopeless().is_some(), "{name}");
-        assert_eq!(parser.finish(Ended::Lingering).outcome, Outcome::Unusable(outcome), "{name}");
+        let verdict = parser.finish(Ended::Lingering);
+        assert_eq!(
+            (verdict.outcome, verdict.retryable),
+            (Outcome::Unusable(outcome), retryable),
+            "{name}"
+        );
     }
     for name in [
         "claude-2.1.329-e500",
