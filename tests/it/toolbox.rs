@@ -1,5 +1,6 @@
 //! The toolbox on a socket of its own: what it does right where the wire leaves room for mistakes.
 
+#![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "what fails here fails its test")]
 
 use std::os::unix::fs::PermissionsExt;
@@ -651,4 +652,33 @@ async fn the_sandbox_describes_itself() {
     assert_eq!(set["NEW"], "1");
     assert_eq!(run(&toolbox, "echo $NEW").await.1, "1\n");
     assert_eq!(toolbox.http.post("/git/clone", json!({})).await.status, 501);
+}
+
+// --- the process
+
+#[tokio::test]
+async fn the_hidden_subcommand_serves_on_the_listener_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut process = tokio::process::Command::new("sh")
+        .args(["-c", "exec \"$0\" __toolbox 3<&0 </dev/null", env!("CARGO_BIN_EXE_sandbox-coder")])
+        .stdin(std::process::Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .env_clear()
+        .env("HOME", dir.path())
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("ONLY", "this")
+        .current_dir(dir.path())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let http = crate::support::unix_http::UnixHttp::new(&socket);
+    let home = http.get("/user-home-dir").await.json();
+    assert_eq!(home, json!({ "dir": dir.path() }));
+    // Commands inherit neither the listener nor a connection.
+    let asked = json!({ "command": "echo $ONLY; ls -l /proc/self/fd | grep -c socket:" });
+    assert_eq!(http.post("/process/execute", asked).await.json()["result"], "this\n0\n");
+    let pid = rustix::process::Pid::from_raw(process.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(process.wait().await.unwrap().success());
 }
