@@ -2,8 +2,7 @@
 
 mod basics;
 mod ground;
-
+mod hostile;
 mod kills;
-
 mod races;
 mod trouble;
