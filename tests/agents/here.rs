@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sandbox_coder::agent::credentials::{Credentials, Host, Need, gather};
 use sandbox_coder::agent::{
     Ended, Kind, LaunchRequest, Lines, Outcome, Parser, Unusable, Verdict, launch,
 };
 use sandbox_coder::event::AgentEvent;
+use serde_json::json;
 
 use crate::model::Model;
 use crate::{NOBODY, Wiring, model, packages, runtime, wiring};
@@ -59,7 +61,23 @@ impl Bench {
     }
 
     fn start(&self, url: &str, prompt: &str, session: Option<&str>, terminal: &str) -> Run {
-        let Wiring { model, env, args } = wiring(self.kind, url);
+        self.start_with(
+            wiring(self.kind, url, true),
+            &Credentials::default(),
+            prompt,
+            session,
+            terminal,
+        )
+    }
+
+    fn start_with(
+        &self,
+        Wiring { model, env, args }: Wiring,
+        credentials: &Credentials,
+        prompt: &str,
+        session: Option<&str>,
+        terminal: &str,
+    ) -> Run {
         let home = self.home.path();
         let (prompt_file, script) = (home.join("prompt"), home.join("cmd"));
         std::fs::write(&prompt_file, prompt).unwrap();
@@ -69,6 +87,7 @@ impl Bench {
             session: session.map(str::to_owned),
             extra: args,
             offline: true,
+            remove: credentials.cleanup.clone(),
             ..LaunchRequest::new(
                 self.kind,
                 self.workspace().to_str().unwrap(),
@@ -77,6 +96,11 @@ impl Bench {
         };
         let launch = launch(&request).unwrap();
         std::fs::write(&script, &launch.script).unwrap();
+        for file in &credentials.files {
+            let path = home.join(&file.path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, &file.bytes).unwrap();
+        }
         let marker = format!("here-{}", uuid::Uuid::new_v4().simple());
         let mut command = match terminal {
             "pipe" => {
@@ -104,6 +128,7 @@ impl Bench {
             .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()))
             .env("SANDBOX_CODER_RUN", &marker)
             .envs(launch.env)
+            .envs(credentials.env.clone())
             .envs(env)
             .stdout(there.try_clone().unwrap())
             .stderr(there)
@@ -279,6 +304,44 @@ fn hangs_and_is_stopped(kind: Kind, version: &'static str) {
     assert_eq!(played.verdict.outcome, Outcome::Cancelled, "{played:?}");
 }
 
+/// A login of this machine works over there without the means to renew it, and goes when the agent ends.
+fn a_login_is_lent(kind: Kind, version: &'static str) {
+    let (path, file) = match kind {
+        Kind::Opencode => (
+            ".local/share/opencode/auth.json",
+            json!({"scripted": {"type": "api", "key": "lent"}, "other": {"type": "api", "key": "not lent"}}),
+        ),
+        Kind::Claude => (
+            ".claude/.credentials.json",
+            json!({"claudeAiOauth": {
+                "accessToken": "lent", "refreshToken": "renew", "expiresAt": 4_000_000_000_000_u64,
+                "scopes": ["user:inference"], "subscriptionType": "max"
+            }}),
+        ),
+        _ => (".codex/auth.json", json!({"OPENAI_API_KEY": "lent"})),
+    };
+    let host = Host {
+        home: PathBuf::from("/host"),
+        env: std::collections::BTreeMap::new(),
+        read: Box::new(|wanted| {
+            (wanted == Path::new("/host").join(path)).then(|| file.to_string().into_bytes())
+        }),
+        now: 1_800_000_000,
+    };
+    let model: &'static Model = Box::leak(Box::new(runtime().block_on(Model::start())));
+    let wiring = wiring(kind, &model.url("edit"), false);
+    let need = Need {
+        model: wiring.model.filter(|_| kind == Kind::Opencode).map(str::to_owned),
+        ..Need::default()
+    };
+    let credentials = gather(kind, &need, &host);
+    let bench = Bench::new(kind, version);
+    let played = bench.start_with(wiring, &credentials, "Write hello.txt", None, "pipe").play();
+    assert_eq!(played.verdict.outcome, Outcome::Ok, "{played:?}");
+    assert_eq!(model.credentials(), ["Bearer lent"], "{credentials:?}");
+    assert!(!bench.home.path().join(path).exists(), "the login is still there");
+}
+
 fn on_a_terminal_a_line_of_a_megabyte(kind: Kind, version: &'static str) {
     let bench = Bench::new(kind, version);
     let played = bench.start(&model().url("bigline"), "print", None, "terminal").play();
@@ -304,6 +367,7 @@ agent!(
     "1.18.33",
     [
         success_and_memory,
+        a_login_is_lent,
         provider_refuses,
         provider_is_out_of_reach,
         conversation_is_unknown,
@@ -318,6 +382,7 @@ agent!(
     "1.2.27",
     [
         success_and_memory,
+        a_login_is_lent,
         provider_refuses,
         provider_is_out_of_reach,
         conversation_is_unknown,
@@ -333,6 +398,7 @@ agent!(
     "2.1.329",
     [
         success_and_memory,
+        a_login_is_lent,
         provider_refuses,
         conversation_is_unknown,
         interrupted_and_continued,
@@ -346,6 +412,7 @@ agent!(
     "0.169.0",
     [
         success_and_memory,
+        a_login_is_lent,
         provider_refuses,
         provider_is_out_of_reach,
         conversation_is_unknown,

@@ -39,36 +39,39 @@ struct Wiring {
     args: Vec<String>,
 }
 
-fn wiring(kind: Kind, url: &str) -> Wiring {
+/// `key`: a key comes along; without, the agent has to have a login.
+fn wiring(kind: Kind, url: &str, key: bool) -> Wiring {
     match kind {
         Kind::Opencode => {
+            let mut options = json!({"baseURL": format!("{url}/v1")});
+            if key {
+                options["apiKey"] = json!("k");
+            }
             let provider = json!({
                 "npm": "@ai-sdk/openai-compatible",
-                "options": {"baseURL": format!("{url}/v1"), "apiKey": "k"},
+                "options": options,
                 "models": {"m": {"tool_call": true, "limit": {"context": 200_000, "output": 8000}}}
             });
             let config = json!({"small_model": "scripted/m", "provider": {"scripted": provider}});
-            Wiring {
-                model: Some("scripted/m"),
-                env: vec![("OPENCODE_CONFIG_CONTENT", config.to_string())],
-                args: vec![],
-            }
+            let env = vec![("OPENCODE_CONFIG_CONTENT", config.to_string())];
+            Wiring { model: Some("scripted/m"), env, args: vec![] }
         }
-        Kind::Claude => Wiring {
-            model: None,
-            env: vec![
-                ("ANTHROPIC_BASE_URL", url.to_owned()),
-                ("ANTHROPIC_API_KEY", "k".to_owned()),
-            ],
-            args: vec![],
-        },
+        Kind::Claude => {
+            let mut env = vec![("ANTHROPIC_BASE_URL", url.to_owned())];
+            if key {
+                env.push(("ANTHROPIC_API_KEY", "k".to_owned()));
+            }
+            Wiring { model: None, env, args: vec![] }
+        }
         Kind::Codex => {
+            let login = if key { "env_key=\"SCRIPTED_KEY\"" } else { "requires_openai_auth=true" };
             let provider = format!(
-                "model_providers.scripted={{name=\"scripted\",base_url=\"{url}/v1\",env_key=\"SCRIPTED_KEY\",wire_api=\"responses\"}}"
+                "model_providers.scripted={{name=\"scripted\",base_url=\"{url}/v1\",{login},wire_api=\"responses\"}}"
             );
             let args =
                 ["-c", "model_provider=scripted", "-c", &provider].map(str::to_owned).to_vec();
-            Wiring { model: Some("gpt-5-codex"), env: vec![("SCRIPTED_KEY", "k".to_owned())], args }
+            let env = vec![("SCRIPTED_KEY", "k".to_owned())];
+            Wiring { model: Some("gpt-5-codex"), env, args }
         }
         other => panic!("{other} is not among the agents tried here"),
     }

@@ -5,7 +5,7 @@
 //! that an agent remembers can be seen from what it sends.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -17,22 +17,36 @@ use tokio::sync::Notify;
 /// A running model; it ends with the runtime.
 pub struct Model {
     addr: SocketAddr,
-    hanging: Arc<Notify>,
+    seen: Arc<Seen>,
+}
+
+/// What came in.
+#[derive(Default)]
+struct Seen {
+    hanging: Notify,
+    credentials: Mutex<Vec<String>>,
 }
 
 impl Model {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let hanging = Arc::new(Notify::new());
-        let routes = axum::Router::new().fallback(answer).with_state(hanging.clone());
+        let seen = Arc::new(Seen::default());
+        let routes = axum::Router::new().fallback(answer).with_state(seen.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        Self { addr, hanging }
+        Self { addr, seen }
     }
 
     /// Returns as soon as a request waits in the scenario `hang`.
     pub async fn hangs(&self) {
-        self.hanging.notified().await;
+        self.seen.hanging.notified().await;
+    }
+
+    /// The credentials of all requests so far, in order, each change once.
+    pub fn credentials(&self) -> Vec<String> {
+        let mut seen = self.seen.credentials.lock().unwrap().clone();
+        seen.dedup();
+        seen
     }
 
     /// The address to configure for a scenario: `.../v1` for OpenAI, without it for Anthropic.
@@ -180,9 +194,13 @@ fn fill(schema: &Value) -> Value {
     Value::Object(names.map(|name| (name.to_owned(), value(name))).collect())
 }
 
-async fn answer(State(hanging): State<Arc<Notify>>, request: Request) -> Response {
+async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let scenario = path.split('/').nth(1).unwrap_or_default().to_owned();
+    let credential = ["authorization", "x-api-key"]
+        .iter()
+        .find_map(|name| request.headers().get(*name)?.to_str().ok());
+    let credential = credential.unwrap_or("none").to_owned();
     let body = axum::body::to_bytes(request.into_body(), 64 << 20).await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     if path.ends_with("/count_tokens") {
@@ -199,8 +217,9 @@ async fn answer(State(hanging): State<Arc<Notify>>, request: Request) -> Respons
             );
         }
     };
+    seen.credentials.lock().unwrap().push(credential);
     if scenario == "hang" {
-        hanging.notify_one();
+        seen.hanging.notify_one();
         std::future::pending::<()>().await;
     }
     let status = scenario.strip_prefix('e').and_then(|digits| digits.parse::<u16>().ok());
