@@ -6,7 +6,10 @@
 //! is a small reaper, and the toolbox is its child.
 
 pub mod life;
+mod limits;
+mod mounts;
 pub mod probe;
+mod seccomp;
 pub mod spec;
 mod start;
 mod sys;
