@@ -61,7 +61,16 @@ pub struct CreateSandbox {
     pub auto_delete_interval: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build_info: Option<BuildInfo>,
+    /// Ours, for the local server only; Daytona ignores it. The caller's `PATH`, `HOME` and tools' own
+    /// variables, by which the local server finds the tools the sandbox shall see. Not part of the
+    /// sandbox's environment, and never told back. [`HOST_TOOL_DIRS`] adds directories.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_environment: Option<StringMap>,
 }
+
+/// The entry of [`CreateSandbox::host_environment`] that lists added tool directories, separated like
+/// `PATH`.
+pub const HOST_TOOL_DIRS: &str = "SANDBOX_CODER_TOOL_DIR";
 
 /// A Dockerfile to build the sandbox or snapshot from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

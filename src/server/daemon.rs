@@ -1,0 +1,331 @@
+//! A server when one is needed: found if it runs, started if not, gone when idle.
+//!
+//! Who starts it holds a lock, so that any number of clients starting at once get the same server. The
+//! new process says over a pipe that it answers, or why not; nobody sleeps and hopes.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+
+use super::{Isolation, ServeOptions, Server, store};
+use crate::exit::ErrorCode;
+use crate::secret::Secret;
+
+/// The hidden subcommand the binary dispatches to [`main`].
+pub const COMMAND: &str = "__server";
+/// How long a server may take to answer that it is there.
+const HEALTH: Duration = Duration::from_secs(3);
+/// How long a start may take, and how long an old server may take to leave.
+const START: Duration = Duration::from_secs(20);
+
+/// What server is wanted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DaemonOptions {
+    /// Holds the sandboxes, the lock, and the server's address.
+    pub data_dir: PathBuf,
+    /// How sandboxes are kept apart.
+    pub isolation: Isolation,
+    /// Our own binary.
+    pub binary: PathBuf,
+    /// Leave after this long without requests and sandboxes that run.
+    pub idle_exit: Duration,
+}
+
+/// Where the API is and what opens it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// The base of the API.
+    pub api_url: String,
+    /// Its key.
+    pub api_key: Secret,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory or a process could not be used.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The new server said why it does not run.
+    #[error("the local server did not start: {0}")]
+    Failed(String),
+    /// It said nothing in time.
+    #[error("the local server did not answer within {}s; its log is `{}`", START.as_secs(), .0.display())]
+    Silent(PathBuf),
+}
+
+impl Error {
+    /// The stable code of this error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Error::Io { .. } => ErrorCode::HostIo,
+            Error::Failed(_) | Error::Silent(_) => ErrorCode::LocalServer,
+        }
+    }
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+    let what = what.into();
+    move |source| Error::Io { what, source }
+}
+
+/// What a running server leaves for others to find, readable by its owner only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Card {
+    addr: String,
+    api_url: String,
+    api_key: String,
+    pid: u32,
+    version: String,
+    isolation: Isolation,
+}
+
+/// The running server, or a new one.
+pub async fn ensure(options: DaemonOptions) -> Result<Endpoint, Error> {
+    if let Some(endpoint) = find(&options).await {
+        return Ok(endpoint);
+    }
+    store::private_dir(&options.data_dir).map_err(io("use the data directory"))?;
+    let _lock = hold(options.data_dir.join("start.lock")).await?;
+    // Another client may have been faster.
+    if let Some(endpoint) = find(&options).await {
+        return Ok(endpoint);
+    }
+    retire(&options).await;
+    tokio::task::spawn_blocking(move || spawn(&options))
+        .await
+        .map_err(|err| Error::Failed(err.to_string()))?
+}
+
+/// A live server that will do.
+async fn find(options: &DaemonOptions) -> Option<Endpoint> {
+    let card = card(&options.data_dir)?;
+    if card.isolation != options.isolation || !answers(&card).await {
+        return None;
+    }
+    // An older one is replaced when nobody needs it; until then it is good enough.
+    if is_older(&card.version, env!("CARGO_PKG_VERSION")) && is_idle(&card).await {
+        return None;
+    }
+    Some(Endpoint { api_url: card.api_url, api_key: Secret::new(card.api_key) })
+}
+
+fn card(data_dir: &Path) -> Option<Card> {
+    serde_json::from_slice(&std::fs::read(data_dir.join("server.json")).ok()?).ok()
+}
+
+/// Whether the server on the card is the one that answers: another may have its port by now.
+async fn answers(card: &Card) -> bool {
+    get(card, "/api/api-keys/current").await.is_some()
+}
+
+async fn is_idle(card: &Card) -> bool {
+    let started = get(card, "/api/sandbox?states=started&limit=1").await;
+    started.is_some_and(|body| body["items"].as_array().is_some_and(Vec::is_empty))
+}
+
+/// One small question to the server on the card.
+async fn get(card: &Card, target: &str) -> Option<serde_json::Value> {
+    let ask = async {
+        let stream = tokio::net::TcpStream::connect(&card.addr).await.ok()?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        let request = axum::http::Request::get(target)
+            .header("host", &card.addr)
+            .header("authorization", format!("Bearer {}", card.api_key))
+            .body(String::new())
+            .ok()?;
+        let answer = sender.send_request(request).await.ok().filter(|a| a.status().is_success())?;
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.ok()?.to_bytes();
+        serde_json::from_slice(&body).ok()
+    };
+    tokio::time::timeout(HEALTH, ask).await.ok().flatten()
+}
+
+fn is_older(theirs: &str, ours: &str) -> bool {
+    let parts =
+        |text: &str| text.split('.').map(|p| p.parse::<u64>().unwrap_or(0)).collect::<Vec<_>>();
+    parts(theirs) < parts(ours)
+}
+
+/// Asks the server on the card to leave, if it still holds the directory, and waits until it has.
+async fn retire(options: &DaemonOptions) {
+    let Some(card) = card(&options.data_dir) else { return };
+    if !answers(&card).await {
+        return;
+    }
+    let pid = i32::try_from(card.pid).ok().and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        // It answered with its key, so this is still its pid.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+    let _ = tokio::time::timeout(START, hold(options.data_dir.join("server.lock"))).await;
+}
+
+/// Takes a file lock, however long others hold it.
+async fn hold(path: PathBuf) -> Result<File, Error> {
+    let what = format!("lock `{}`", path.display());
+    let lock = move || -> std::io::Result<File> {
+        let file =
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    tokio::task::spawn_blocking(lock)
+        .await
+        .map_err(std::io::Error::other)
+        .flatten()
+        .map_err(io(what))
+}
+
+/// What the new process says on its pipe.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Ready(Card),
+    Failed(String),
+}
+
+fn spawn(options: &DaemonOptions) -> Result<Endpoint, Error> {
+    let log_path = options.data_dir.join("server.log");
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log_path)
+        .map_err(io(format!("write `{}`", log_path.display())))?;
+    let mut child = Command::new(&options.binary)
+        .arg(COMMAND)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .current_dir("/")
+        .spawn()
+        .map_err(io(format!("start `{}`", options.binary.display())))?;
+    let text = serde_json::to_vec(options).map_err(|err| Error::Failed(err.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A process that is gone already says so by its silence.
+        let _ = stdin.write_all(&text);
+    }
+    let stdout = child.stdout.take().ok_or_else(|| Error::Silent(log_path.clone()))?;
+    // Not a zombie, should we outlive it.
+    std::thread::spawn(move || child.wait());
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = BufReader::new(stdout).read_line(&mut line);
+        let _ = send.send(line);
+    });
+    let line = receive.recv_timeout(START).map_err(|_| Error::Silent(log_path.clone()))?;
+    match serde_json::from_str(&line) {
+        Ok(Word::Ready(card)) => {
+            Ok(Endpoint { api_url: card.api_url, api_key: Secret::new(card.api_key) })
+        }
+        Ok(Word::Failed(why)) => Err(Error::Failed(why)),
+        Err(_) => Err(Error::Failed(format!(
+            "it ended without a word; its log is `{}`",
+            log_path.display()
+        ))),
+    }
+}
+
+/// The hidden subcommand: reads [`DaemonOptions`] on standard input, serves, and says so on standard
+/// output.
+pub fn main() -> ExitCode {
+    let mut text = String::new();
+    let options = std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|err| err.to_string())
+        .and_then(|_| serde_json::from_str::<DaemonOptions>(&text).map_err(|err| err.to_string()));
+    // The terminal that started us may close, and its Ctrl-C is not for us.
+    let _ = rustix::process::setsid();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = match (options, runtime) {
+        (Ok(options), Ok(runtime)) => runtime.block_on(serve(options)),
+        (Err(err), _) => Err(err),
+        (_, Err(err)) => Err(err.to_string()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&Word::Failed(why));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: DaemonOptions) -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let text = |err: std::io::Error| err.to_string();
+    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
+    let running = Server::bind(ServeOptions {
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        api_key: None,
+        data_dir: options.data_dir.clone(),
+        isolation: options.isolation,
+        binary: options.binary,
+        tool_dirs: Vec::new(),
+        idle_exit: Some(options.idle_exit),
+        clock: super::Clock::System,
+    })
+    .await
+    .map_err(|err| err.to_string())?;
+    let card = Card {
+        addr: running.addr.to_string(),
+        api_url: running.api_url(),
+        api_key: running.api_key.expose().to_owned(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        isolation: options.isolation,
+    };
+    let path = options.data_dir.join("server.json");
+    let json = serde_json::to_vec(&card).map_err(|err| err.to_string())?;
+    store::write_private(&path, &json).map_err(text)?;
+    say(&Word::Ready(card));
+    let stop = running.stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    // Gone before the lock is: the next server's card is never removed by us.
+    running.finished_with(|| drop(std::fs::remove_file(path))).await;
+    Ok(())
+}
+
+/// Says one word and lets go of the pipe, so that who waits for its end is not kept.
+fn say(word: &Word) {
+    if let Ok(text) = serde_json::to_string(word) {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+    if let Ok(null) = File::options().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn versions_are_compared_by_number() {
+        assert!(super::is_older("0.9.0", "0.10.0"));
+        assert!(!super::is_older("0.1.0", "0.1.0"));
+        assert!(!super::is_older("1.0.0", "0.9.9"));
+    }
+}
