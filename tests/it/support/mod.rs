@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod server;
 #[cfg(target_os = "linux")]
 pub mod toolbox;
 pub mod unix_http;
