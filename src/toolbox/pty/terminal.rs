@@ -147,7 +147,8 @@ impl Terminal {
         if self.killed.load(Ordering::Acquire) {
             return Err(io::Error::other("deleted"));
         }
-        if running.is_some() {
+        // One that has ended is not started again; who comes now is told the end.
+        if running.is_some() || held(&self.audience).ended.is_some() {
             return Ok(());
         }
         let (master, slave, child) = Master::start(command(), *held(&self.size))?;
