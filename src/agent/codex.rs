@@ -1,7 +1,7 @@
 //! codex: `exec --json`, `turn.completed` or `turn.failed` at the end.
 //!
 //! Tried with 0.169.0. An `error` event is no end, it retries; without a network it retries for ever.
-//! An id that is no uuid silently starts a new thread, so the thread's id is compared with the one
+//! After a resume its usage is the sum over the whole thread. An id that is no uuid silently starts a new thread, so the thread's id is compared with the one
 //! asked for.
 
 use serde_json::Value;

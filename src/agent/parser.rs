@@ -30,6 +30,8 @@ pub struct Parsed {
     pub json: Option<Value>,
     /// What it means. A line may mean nothing, or several things.
     pub events: Vec<AgentEvent>,
+    /// A line of our own start script, of which people need to see no more than the events.
+    pub ours: bool,
 }
 
 /// What an agent's own file knows about its lines.
@@ -164,16 +166,20 @@ impl Parser {
         let mut events = Vec::new();
         if let Some((kind, json)) = self.object(line) {
             self.dialect.event(&kind, &json, &mut self.facts, &mut events);
-            return Parsed { kind: OutputKind::Json, json: Some(json), events };
+            return Parsed { kind: OutputKind::Json, json: Some(json), events, ours: false };
         }
         let text = String::from_utf8_lossy(line);
-        if let Some(said) = text.strip_prefix("SBX1 agent ").filter(|_| !self.facts.started) {
+        let said = text
+            .strip_prefix("SBX1 agent ")
+            .filter(|_| self.kind != Kind::Command && !self.facts.started);
+        if let Some(said) = said {
             self.facts.setup(said, &mut events);
         } else {
             self.facts.keep(&text);
             self.dialect.text(&text, &mut self.facts, &mut events);
         }
-        Parsed { kind: OutputKind::Text, json: None, events }
+        let ours = said.is_some();
+        Parsed { kind: OutputKind::Text, json: None, events, ours }
     }
 
     /// A line is an event only if it is a whole object with a `type`; all else is log text.

@@ -157,11 +157,11 @@ struct Run {
 impl Run {
     /// Reads to the end, ending by hand what has no hope of an end of its own.
     fn play(self) -> Played {
-        self.play_until(|_| false)
+        self.play_until("TERM", |_| false)
     }
 
     /// As [`play`](Self::play), and stops the agent like `run` does once `stop` says so.
-    fn play_until(mut self, stop: impl Fn(&str) -> bool) -> Played {
+    fn play_until(mut self, signal: &str, stop: impl Fn(&str) -> bool) -> Played {
         let mut lines = Lines::default();
         let (mut output, mut text, mut longest_line) = (String::new(), String::new(), 0);
         let mut ended = None;
@@ -188,7 +188,7 @@ impl Run {
                     None => stop(&output).then_some(Ended::Cancelled),
                 };
                 if ended.is_some() {
-                    sweep(&self.marker, "TERM");
+                    sweep(&self.marker, signal);
                     std::thread::sleep(Duration::from_secs(2)); // the grace it is given
                     sweep(&self.marker, "KILL");
                 }
@@ -282,15 +282,21 @@ fn conversation_is_unknown(kind: Kind, version: &'static str) {
 }
 
 fn interrupted_and_continued(kind: Kind, version: &'static str) {
-    let bench = Bench::new(kind, version);
-    let begun = bench.workspace().join("begun.txt");
-    let run = bench.start(&model().url("slow"), "Take your time, word-cormorant.", None, "pipe");
-    let played = run.play_until(|_| begun.exists());
-    assert_eq!(played.verdict.outcome, Outcome::Cancelled, "{played:?}");
-    let session = played.verdict.session.clone().unwrap_or_else(|| panic!("{played:?}"));
-    let again = bench.run("recall", "Which word was it?", Some(&session));
-    assert_eq!(again.verdict.outcome, Outcome::Ok, "{again:?}");
-    assert!(again.text.contains("word-cormorant"), "{again:?}");
+    for signal in ["INT", "TERM"] {
+        let bench = Bench::new(kind, version);
+        let begun = bench.workspace().join("begun.txt");
+        let run =
+            bench.start(&model().url("slow"), "Take your time, word-cormorant.", None, "pipe");
+        // opencode runs the command a moment before it says anything, its conversation's id included
+        let played =
+            run.play_until(signal, |output| begun.exists() && output.contains("{\"type\""));
+        assert_eq!(played.verdict.outcome, Outcome::Cancelled, "{signal} {played:?}");
+        let session =
+            played.verdict.session.clone().unwrap_or_else(|| panic!("{signal} {played:?}"));
+        let again = bench.run("recall", "Which word was it?", Some(&session));
+        assert_eq!(again.verdict.outcome, Outcome::Ok, "{signal} {again:?}");
+        assert!(again.text.contains("word-cormorant"), "{signal} {again:?}");
+    }
 }
 
 fn hangs_and_is_stopped(kind: Kind, version: &'static str) {
@@ -300,7 +306,7 @@ fn hangs_and_is_stopped(kind: Kind, version: &'static str) {
     let waiting = runtime().spawn(hangs.hangs());
     let played = bench
         .start(&hangs.url("hang"), "hello", None, "pipe")
-        .play_until(|_| waiting.is_finished());
+        .play_until("TERM", |_| waiting.is_finished());
     assert_eq!(played.verdict.outcome, Outcome::Cancelled, "{played:?}");
 }
 

@@ -229,6 +229,9 @@ fn the_start_script_is_heard_until_the_agent_begins() {
         ),
         (Outcome::Unusable(Unusable::InstallFailed), "installing codex 1.2.3 failed".to_owned())
     );
+    let mut command = Parser::new(Kind::Command, None);
+    assert!(!command.line(missing.as_bytes()).ours);
+    assert_eq!(command.finish(Ended::Exited(0)).outcome, Outcome::Ok);
     let (later, _) = outcome(&["SBX1 agent found 1.2.3 /x/codex", missing], 1);
     assert_eq!(later, Outcome::Failed);
 }
@@ -357,6 +360,36 @@ proptest! {
         let cut = read(&pieces);
         prop_assert_eq!(&cut, &whole, "{}", recording.name);
         prop_assert!(parse(recording.kind, &cut) == parse(recording.kind, &whole), "{}", recording.name);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn damaged_output_harms_nothing(
+        which in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        ended in prop_oneof![
+            (-20..200_i32).prop_map(Ended::Exited), Just(Ended::Cancelled), Just(Ended::Lingering), Just(Ended::Lost)
+        ],
+    ) {
+        let all = Recording::all();
+        let recording = which.get(&all);
+        let mut log = recording.log();
+        for (at, byte) in damage {
+            if !log.is_empty() {
+                let at = at.index(log.len());
+                log[at] = byte;
+            }
+        }
+        let mut parser = Parser::new(recording.kind, None);
+        for line in read(&[&log]) {
+            parser.line(&line.bytes);
+        }
+        let verdict = parser.finish(ended);
+        prop_assert_eq!(verdict.code().is_none(), matches!(verdict.outcome, Outcome::Ok | Outcome::Cancelled));
+        prop_assert_eq!(verdict.message.is_empty(), verdict.outcome == Outcome::Ok);
     }
 }
 
