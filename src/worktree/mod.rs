@@ -3,5 +3,6 @@
 pub mod apply;
 pub mod confined;
 pub mod journal;
+pub mod patch;
 pub mod strangers;
 pub mod undo;
