@@ -283,6 +283,8 @@ error_codes! {
     WorktreeNone = "worktree.none" => NoWorktree, false, "change into a git worktree, or make one with `git init`";
     /// The repository has no worktree.
     WorktreeBare = "worktree.bare" => NoWorktree, false, "a bare repository has no files: `git worktree add ../work` makes a worktree";
+    /// Inside a repository's own folder.
+    WorktreeInsideGit = "worktree.inside_git" => NoWorktree, false, "change into the worktree itself";
     /// The worktree vanished or was moved while we worked.
     WorktreeGone = "worktree.gone" => NoWorktree, false, "the result stays in the sandbox; run `pull` from a worktree of the same repository";
     /// Git refuses the repository.

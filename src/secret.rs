@@ -67,9 +67,23 @@ impl Scrubber {
         out
     }
 
-    /// The length in bytes of the longest value, so that a streaming caller knows how much to hold back.
-    pub fn longest(&self) -> usize {
-        self.needles.first().map_or(0, String::len)
+    /// Where the first value begins in `data`, and its length.
+    fn first_in(&self, data: &[u8]) -> Option<(usize, usize)> {
+        let places =
+            self.needles.iter().map(|n| (memchr::memmem::find(data, n.as_bytes()), n.len()));
+        places
+            .filter_map(|(at, len)| Some((at?, len)))
+            .min_by_key(|(at, len)| (*at, std::cmp::Reverse(*len)))
+    }
+
+    /// How many bytes at the end of `data` may be the beginning of a value.
+    fn beginning_at_end_of(&self, data: &[u8]) -> usize {
+        let longest = self.needles.first().map_or(0, String::len);
+        let begins = |k: &usize| {
+            let end = &data[data.len() - k..];
+            self.needles.iter().any(|n| n.len() > *k && n.as_bytes().starts_with(end))
+        };
+        (1..longest.min(data.len() + 1)).rev().find(begins).unwrap_or(0)
     }
 }
 
@@ -90,19 +104,14 @@ impl StreamScrubber {
         data.extend_from_slice(piece);
         let mut out = Vec::with_capacity(data.len());
         let mut at = 0;
-        while at < data.len() {
-            let rest = &data[at..];
-            if let Some(needle) = scrubber.needles.iter().find(|n| rest.starts_with(n.as_bytes())) {
-                out.extend_from_slice(b"***");
-                at += needle.len();
-            } else if scrubber.needles.iter().any(|n| n.as_bytes().starts_with(rest)) {
-                break;
-            } else {
-                out.push(data[at]);
-                at += 1;
-            }
+        while let Some((found, len)) = scrubber.first_in(&data[at..]) {
+            out.extend_from_slice(&data[at..at + found]);
+            out.extend_from_slice(b"***");
+            at += found + len;
         }
-        self.held = data.split_off(at);
+        let keep = scrubber.beginning_at_end_of(&data[at..]);
+        out.extend_from_slice(&data[at..data.len() - keep]);
+        self.held = data.split_off(data.len() - keep);
         out
     }
 

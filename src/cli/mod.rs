@@ -1,5 +1,9 @@
 //! The command line: definitions, help, dispatch.
 
+pub mod args;
+pub mod generate;
+pub mod tree;
+
 use std::process::ExitCode;
 
 /// Parses the process arguments, runs the command and returns its exit code.

@@ -9,6 +9,7 @@ pub struct Json {
 }
 
 impl Json {
+    /// Lines of this run.
     pub fn new(run: String) -> Self {
         Self { run, seq: 0 }
     }

@@ -2,6 +2,7 @@
 
 mod human;
 mod json;
+pub use json::Json as Lines;
 pub mod progress;
 pub mod terminal;
 

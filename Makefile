@@ -1,0 +1,56 @@
+# `make demo` and `make test` are all a newcomer needs.
+SHELL := /bin/sh
+CARGO ?= cargo
+BIN := target/release/sandbox-coder
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+.PHONY: help build demo test check fmt lint doc deny gen agents sdk bench clean install
+
+help:            ## show the targets
+	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | sort
+
+build:           ## build the release binary
+	$(CARGO) build --locked --release
+
+demo: build      ## see the main job on a throwaway repository, offline
+	sh docs/demo.sh $(BIN)
+
+test:            ## run every test that needs no network
+ifdef NEXTEST
+	$(CARGO) nextest run --locked --all-targets
+	$(CARGO) test --locked --doc
+else
+	$(CARGO) test --locked
+endif
+
+check: fmt lint doc test deny   ## all that CI checks
+
+fmt:
+	$(CARGO) fmt --check
+
+lint:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+deny:            ## check licences and advisories of the dependencies
+	$(CARGO) deny --all-features --config .deny.toml check licenses bans sources
+
+gen:             ## write completions, the manual and the reference pages
+	SANDBOX_CODER_UPDATE=1 $(CARGO) test --locked --test it cli::generated
+
+agents: build    ## run real agents from npm in local sandboxes against a scripted model
+	sh tests/agents/run $(BIN)
+
+sdk: build       ## drive the local server with the official TypeScript SDKs
+	sh tests/sdk/run $(BIN)
+
+bench: build     ## measure, against git, rsync and tar in the same run
+	sh tests/bench/run $(BIN)
+
+install: build   ## install for this user
+	install -Dm755 $(BIN) $(HOME)/.local/bin/sandbox-coder
+
+clean:
+	$(CARGO) clean

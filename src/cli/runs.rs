@@ -1,0 +1,203 @@
+//! Commands that report as they go: run, exec, pull, attach, logs, undo.
+
+use std::future::Future;
+use std::io::{IsTerminal, Read};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::ArgMatches;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{cwd, fail, output_options, resolve, runtime, start_logging};
+use crate::error::{Failure, diagnose};
+use crate::event::Event;
+use crate::exit::ErrorCode;
+use crate::flow::{self, Context, Signal, Signals, Summary, Told};
+use crate::report::Reporter;
+use crate::ui;
+
+/// `run`
+pub fn run(args: &ArgMatches, names: &[&str]) -> u8 {
+    let prompt = match prompt(args, names) {
+        Ok(prompt) => prompt,
+        Err(error) => return fail(args, &error),
+    };
+    let session = args.get_one::<String>("session").cloned();
+    report(args, |cx| async move { flow::run::run(&cx, flow::run::Request { prompt, session }).await })
+}
+
+/// `exec`
+pub fn exec(args: &ArgMatches) -> u8 {
+    let argv = args.get_many::<std::ffi::OsString>("command").into_iter().flatten().cloned().collect();
+    let stdin = if args.get_flag("stdin") { all_stdin() } else { piped_stdin(args.get_flag("tty")) };
+    let request = flow::exec::Request { argv, tty: args.get_flag("tty"), no_sync: args.get_flag("no-sync"), stdin };
+    report(args, |cx| async move { flow::exec::exec(&cx, request).await })
+}
+
+/// `pull`
+pub fn pull(args: &ArgMatches) -> u8 {
+    let sandbox = args.get_one::<String>("sandbox").cloned();
+    report(args, |cx| async move { flow::pull::pull(&cx, sandbox.as_deref()).await })
+}
+
+/// `attach`
+pub fn attach(args: &ArgMatches) -> u8 {
+    let run = args.get_one::<String>("run").cloned();
+    report(args, |cx| async move { flow::attach::attach(&cx, run.as_deref()).await })
+}
+
+/// `logs`
+pub fn logs(args: &ArgMatches) -> u8 {
+    let run = args.get_one::<String>("run").cloned();
+    let (follow, from) = (args.get_flag("follow"), args.get_one::<u64>("from").copied().unwrap_or(0));
+    report(args, |cx| async move { flow::attach::logs(&cx, run.as_deref(), follow, from).await })
+}
+
+/// `undo`
+pub fn undo(args: &ArgMatches) -> u8 {
+    let run = args.get_one::<String>("run").cloned();
+    report(args, |cx| async move { flow::undo::undo(&cx, run.as_deref()).await })
+}
+
+/// Builds the context, runs the flow with a screen and signals, and tells how it ended.
+fn report<F, Fut>(args: &ArgMatches, flow: F) -> u8
+where
+    F: FnOnce(Context) -> Fut,
+    Fut: Future<Output = anyhow::Result<Summary>>,
+{
+    let began = Instant::now();
+    start_logging(args);
+    let prepared = cwd().and_then(|cwd| {
+        let worktree = crate::worktree::repo::toplevel_of(&cwd);
+        let config = resolve(args, worktree.as_deref())?;
+        Ok((cwd, config, runtime().context("start the event loop")?))
+    });
+    let (cwd, config, runtime) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return fail(args, &error),
+    };
+    let run = flow::new_run_id();
+    let leaving = CancellationToken::new();
+    let (reporter, reports) = Reporter::channel(1024, leaving.clone());
+    let screen = ui::start(output_options(args), run.clone(), reports);
+    let code = runtime.block_on(async {
+        let (first, second, signals) = Signals::new();
+        let told = Arc::<std::sync::Mutex<Told>>::default();
+        let listening = tokio::spawn(listen(first, second.clone(), leaving.clone()));
+        let cx = Context { config: Arc::new(config), run, cwd, reporter: reporter.clone(), signals, told: told.clone() };
+        let ended = tokio::select! {
+            ended = flow(cx) => ended,
+            () = second.cancelled() => Err(Failure::new(ErrorCode::RunInterrupted, "interrupted twice").into()),
+        };
+        listening.abort();
+        let known = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        tell_end(&reporter, ended, &known, began).await
+    });
+    // What still blocks (a half-read pipe, a stuck name server) must not hold up the end.
+    runtime.shutdown_background();
+    drop(reporter);
+    finish_screen(screen, &leaving);
+    code
+}
+
+/// The screen gets the time it needs, unless its reader is stuck while we are asked to leave.
+fn finish_screen(screen: std::thread::JoinHandle<()>, leaving: &CancellationToken) {
+    let began = Instant::now();
+    while !screen.is_finished() {
+        if leaving.is_cancelled() && began.elapsed() > std::time::Duration::from_millis(500) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let _ = screen.join();
+}
+
+async fn tell_end(reporter: &Reporter, ended: anyhow::Result<Summary>, told: &Told, began: Instant) -> u8 {
+    let summary = match ended {
+        Ok(summary) => summary,
+        Err(error) => {
+            let mut diagnosis = diagnose(&error);
+            diagnosis.phase = told.phase;
+            diagnosis.sandbox_id = told.sandbox.as_ref().map(|s| s.id.clone());
+            diagnosis.resume.clone_from(&told.resume);
+            let exit = diagnosis.exit();
+            reporter.event(Event::Error(Box::new(diagnosis.event()))).await;
+            exit.into()
+        }
+    };
+    let done = flow::done(&summary, told, began.elapsed().as_secs_f64());
+    reporter.event(Event::Done(Box::new(done))).await;
+    summary.code
+}
+
+/// Turns the process's signals into the flow's: the first asks, the second leaves at once.
+async fn listen(first: watch::Sender<Option<Signal>>, second: CancellationToken, leaving: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds else { return };
+    loop {
+        let came = tokio::select! {
+            _ = int.recv() => Signal::Interrupt,
+            _ = term.recv() => Signal::Terminate,
+            _ = hup.recv() => Signal::Hangup,
+        };
+        leaving.cancel();
+        if first.borrow().is_some() {
+            second.cancel();
+            return;
+        }
+        let _ = first.send(Some(came));
+    }
+}
+
+/// The prompt from wherever it is given. Only `-` and a file may hold more than a few words.
+fn prompt(args: &ArgMatches, names: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let prompt = match args.get_one::<String>("prompt-file") {
+        Some(file) => std::fs::read(file).with_context(|| format!("read the prompt from `{file}`"))?,
+        None => {
+            let words: Vec<&str> = args.get_many::<String>("prompt").into_iter().flatten().map(String::as_str).collect();
+            match words.as_slice() {
+                ["-"] => {
+                    let mut text = Vec::new();
+                    std::io::stdin().read_to_end(&mut text).context("read the prompt from standard input")?;
+                    text
+                }
+                [word] if super::args::misspelt(word, names).is_some() => {
+                    let meant = super::args::misspelt(word, names).unwrap_or_default();
+                    let failure = Failure::new(ErrorCode::Usage, format!("there is no command `{word}`"))
+                        .hint(format!("did you mean `sandbox-coder {meant}`? as a prompt, write it as `sandbox-coder run --prompt-file -` or with more words"));
+                    return Err(failure.into());
+                }
+                words => words.join(" ").into_bytes(),
+            }
+        }
+    };
+    if prompt.trim_ascii().is_empty() {
+        return Err(Failure::new(ErrorCode::EmptyPrompt, "the prompt is empty").into());
+    }
+    Ok(prompt)
+}
+
+/// Standard input, if something was piped in. Callers often leave a pipe open that never says anything;
+/// such a one counts as nothing after [`STDIN_PATIENCE`], so that nobody waits for an end that never comes.
+fn piped_stdin(tty: bool) -> Option<Vec<u8>> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let stdin = std::io::stdin();
+    if tty || stdin.is_terminal() {
+        return None;
+    }
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    let ready = poll(&mut fds, Some(&STDIN_PATIENCE)).is_ok_and(|n| n > 0);
+    if ready { all_stdin() } else { None }
+}
+
+const STDIN_PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+
+/// Standard input to its end. An empty or closed one is none.
+fn all_stdin() -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).ok()?;
+    (!bytes.is_empty()).then_some(bytes)
+}

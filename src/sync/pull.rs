@@ -1,0 +1,206 @@
+//! There to here: ask what differs, fetch it, verify every byte, and later move the base.
+
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::records::{self, Limits, Records};
+use super::threats::Claim;
+use super::{Error, push};
+use crate::daytona::Toolbox;
+use crate::daytona::script::{Script, said};
+use crate::rel_path::RelPath;
+use crate::tree::{Oid, Tree};
+use crate::worktree::Store;
+
+const COMMON: &str = include_str!("scripts/common.sh");
+const PULL: &str = include_str!("scripts/pull.sh");
+const SETTLE: &str = include_str!("scripts/settle.sh");
+
+/// Results up to this size travel inside the answer.
+const INLINE_MAX: u64 = 64 * 1024;
+
+/// What the sandbox says to the question.
+#[derive(Debug)]
+pub enum Answer {
+    /// There is a result.
+    Out(Box<Offer>),
+    /// It has another base, or none.
+    Stale(Option<Oid>),
+    /// Another sync is under way.
+    Busy,
+    /// A push was cut short: from, to.
+    Torn(String),
+}
+
+/// A result that can be fetched.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The base it starts from.
+    pub base: Oid,
+    /// The tree the sandbox has.
+    pub tree: Oid,
+    /// Bytes of the archive.
+    pub size: u64,
+    /// Something was still being written.
+    pub moving: bool,
+    /// Repositories inside the workspace that were left out, lossy, for the report.
+    pub nested: Vec<String>,
+    /// What git complained of over there, for the report.
+    pub trouble: String,
+    sha256: String,
+    path: String,
+    data: Option<Vec<u8>>,
+}
+
+/// Adds the step that asks.
+pub fn add_to(script: &mut Script, limits: &Limits) {
+    script
+        .set("MAXN", &limits.paths.to_string())
+        .set("INLINE", &INLINE_MAX.to_string())
+        .step(&format!("{COMMON}\n{PULL}"));
+}
+
+/// Adds the step that moves the base to a tree that was fetched and applied.
+pub fn add_settle(script: &mut Script, from: Oid, to: Oid) {
+    script
+        .set("FROM", &from.to_string())
+        .set("TO", &to.to_string())
+        .step(&format!("{COMMON}\n{SETTLE}"));
+}
+
+/// Whether the base was moved.
+pub fn heard_settle(result: &str) -> bool {
+    said(result).any(|(word, _)| word == "settled")
+}
+
+/// Reads the answer of the step.
+pub fn heard(result: &str) -> Result<Answer, Error> {
+    let (mut nested, mut trouble, mut moving) = (Vec::new(), String::new(), false);
+    let mut offer: Option<Offer> = None;
+    let text = |rest: &str| {
+        String::from_utf8_lossy(&STANDARD.decode(rest).unwrap_or_default()).into_owned()
+    };
+    for (word, rest) in said(result) {
+        match word {
+            "moving" => moving = true,
+            "nested" => nested = text(rest).lines().map(str::to_owned).collect(),
+            "trouble" => trouble = text(rest),
+            "out" => offer = Some(read_offer(rest).ok_or_else(|| push::refusal("", "", result))?),
+            "data" => {
+                let data = STANDARD.decode(rest).map_err(|_| push::refusal("", "", result))?;
+                if let Some(offer) = &mut offer {
+                    offer.data = Some(data);
+                }
+            }
+            "stale" => return Ok(Answer::Stale(rest.trim().parse().ok())),
+            "busy" => return Ok(Answer::Busy),
+            "torn" => return Ok(Answer::Torn(rest.to_owned())),
+            _ => return Err(push::refusal(word, rest, result)),
+        }
+    }
+    match offer {
+        Some(offer) => Ok(Answer::Out(Box::new(Offer { nested, trouble, moving, ..offer }))),
+        None => Err(push::refusal("", "", result)),
+    }
+}
+
+fn read_offer(rest: &str) -> Option<Offer> {
+    let words: Vec<&str> = rest.splitn(6, ' ').collect();
+    let [base, tree, _count, size, sha256, path] = words[..] else { return None };
+    Some(Offer {
+        base: base.parse().ok()?,
+        tree: tree.parse().ok()?,
+        size: size.parse().ok()?,
+        moving: false,
+        nested: Vec::new(),
+        trouble: String::new(),
+        sha256: sha256.to_owned(),
+        path: path.to_owned(),
+        data: None,
+    })
+}
+
+/// The archive of an offer, whole and checked, in a file of ours or in memory.
+#[derive(Debug)]
+pub struct Archive {
+    file: std::fs::File,
+    size: u64,
+}
+
+/// Fetches the archive of an offer into `spool`. Goes on after a cut; what arrives must have the announced
+/// size and hash.
+pub async fn fetch(
+    toolbox: &Toolbox,
+    offer: &Offer,
+    limits: &Limits,
+    spool: &Path,
+) -> Result<Archive, Error> {
+    let io = |source| Error::Spool { dir: spool.to_owned(), source };
+    if offer.size > limits.total {
+        return Err(Error::TooMany(format!("{} MiB", offer.size >> 20)));
+    }
+    let mut file = tempfile::tempfile_in(spool).map_err(io)?;
+    let mut hash = Sha256::new();
+    let mut size = 0;
+    if let Some(data) = &offer.data {
+        hash.update(data);
+        size = data.len() as u64;
+        file.write_all(data).map_err(io)?;
+    } else {
+        let mut download = toolbox.download(&offer.path, 0).await?;
+        while let Some(chunk) = download.chunk().await? {
+            hash.update(&chunk);
+            size += chunk.len() as u64;
+            if size > offer.size {
+                break;
+            }
+            file.write_all(&chunk).map_err(io)?;
+        }
+    }
+    if size != offer.size || hex::encode(hash.finalize()) != offer.sha256 {
+        return Err(Error::Truncated { got: size, announced: offer.size });
+    }
+    file.rewind().map_err(io)?;
+    Ok(Archive { file, size })
+}
+
+/// Reads an archive into the store: every object hashed, nothing believed. Blocking.
+pub fn unpack(
+    archive: Archive,
+    offer: &Offer,
+    base: Oid,
+    limits: &Limits,
+    store: &Store,
+) -> Result<Records, Error> {
+    struct Into<'s>(&'s Store);
+    impl records::Sink for Into<'_> {
+        fn store(&mut self, from: &mut dyn Read, size: u64) -> io::Result<Oid> {
+            self.0.write_blob_from(from, size).map_err(io::Error::other)
+        }
+    }
+    let records = records::read(archive.file, archive.size, base, limits, &mut Into(store))?;
+    if records.tree != offer.tree {
+        return Err(records::Refused::Format("two different trees were announced").into());
+    }
+    Ok(records)
+}
+
+/// Pure: the sandbox's tree, from the base and what differs. The names were accepted by `threats`.
+pub fn theirs(base: &Tree, claims: &[Claim]) -> Result<Tree, Error> {
+    let mut tree = base.clone();
+    for claim in claims {
+        let path = RelPath::parse(&claim.path).map_err(|_| Error::Inconsistent)?;
+        let before = match claim.after {
+            Some(after) => tree.insert(path, after),
+            None => tree.remove(&path),
+        };
+        if before != claim.before {
+            return Err(Error::Inconsistent);
+        }
+    }
+    Ok(tree)
+}

@@ -1,0 +1,24 @@
+# Tells what differs from the base. MAXN limits the paths, INLINE the bytes that travel in the answer.
+[ ! -e "$S/txn" ] || refuse 76 torn "$(cat "$S/txn")"
+[ "$base" != - ] || refuse 77 stale -
+tries=0
+while :; do
+  look "$S/out.idx"
+  # Somebody may still be writing: two looks in a row have to agree.
+  first=$tree; look2="$S/out2.idx"
+  cp -p "$S/out.idx" "$look2"; ( cd "$W" && GIT_INDEX_FILE=$look2 git diff-files --quiet ) && break
+  tries=$((tries+1)); [ $tries -lt 3 ] || { say moving; break; }
+done
+rm -f "$S/out2.idx"
+git diff-tree -r --raw -z --no-renames --no-abbrev "$base" "$tree" >"$S/m" || refuse 94 disk "git diff-tree failed"
+n=$(tr '\0' '\n' <"$S/m" | grep -c '^:' || :)
+[ "$n" -le "$MAXN" ] || refuse 81 toomany "$n"
+tr '\0' '\n' <"$S/m" | sed -n 's/^:[0-7]* \(10[0-7]*\|120000\) [0-9a-f]* \([0-9a-f]*\) [AMT]$/\2/p' | sort -u >"$S/oids"
+{ printf 'SBXOUT1 %s %s %s\0' "$base" "$tree" "$(wc -c <"$S/m" | tr -d ' ')"; cat "$S/m"
+  git cat-file --batch --buffer <"$S/oids"; } | gzip -1 >"$S/out.n" && mv -f "$S/out.n" "$S/out.gz" || refuse 94 disk "no room for the result"
+printf '%s' "$tree" >"$S/out.tree"
+size=$(wc -c <"$S/out.gz" | tr -d ' ')
+[ ! -s "$S/nested" ] || say nested "$(head -c 3000 "$S/nested" | base64 | tr -d '\n')"
+[ ! -s "$S/err" ] || say trouble "$(head -c 600 "$S/err" | base64 | tr -d '\n')"
+say out "$base" "$tree" "$n" "$size" "$(sha256sum <"$S/out.gz" | cut -c1-64)" "$S/out.gz"
+[ "$size" -gt "$INLINE" ] || say data "$(base64 <"$S/out.gz" | tr -d '\n')"

@@ -1,0 +1,8 @@
+# Moves the base to the tree that was fetched and applied: FROM is the old one, TO the new.
+[ "$base" != "$TO" ] || { say settled "$TO"; exit 0; }
+[ "$base" = "$FROM" ] || refuse 77 stale "$base"
+[ "$(cat "$S/out.tree" 2>/dev/null)" = "$TO" ] || refuse 77 stale "$base"
+mv -f "$S/out.idx" "$S/index"
+printf '%s' "$TO" >"$S/base.n" && mv -f "$S/base.n" "$S/base"
+rm -f "$S/out.gz" "$S/m" "$S/oids"
+say settled "$TO"

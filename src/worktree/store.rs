@@ -1,0 +1,237 @@
+//! Objects of the private repository: blobs and trees, never commits.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use git2::{ObjectType, Odb, Repository};
+
+use super::repo::{self, BIG_FILE, Repo};
+use super::{Error, apply};
+use crate::rel_path::RelPath;
+use crate::tree::{Entry, Mode, Oid, Tree};
+
+/// The private repository's objects, and through its alternates the user's (read only).
+///
+/// Cheap to open. Not shared between threads: each thread opens its own.
+pub struct Store {
+    repo: Repository,
+    dir: PathBuf,
+}
+
+impl Store {
+    /// Opens the store of a worktree, making it first if it is missing.
+    pub fn open(repo: &Repo) -> Result<Self, Error> {
+        repo.prepare()?;
+        let dir = repo.private_dir().to_owned();
+        Ok(Self { repo: Repository::open_bare(&dir)?, dir })
+    }
+
+    /// The same store once more, for another thread.
+    pub fn reopen(&self) -> Result<Self, Error> {
+        Ok(Self { repo: Repository::open_bare(&self.dir)?, dir: self.dir.clone() })
+    }
+
+    fn odb(&self) -> Result<Odb<'_>, Error> {
+        Ok(self.repo.odb()?)
+    }
+
+    fn git(&self) -> Command {
+        let mut git = repo::git_command(&self.dir);
+        git.env("GIT_DIR", &self.dir);
+        git
+    }
+
+    /// Whether an object is here.
+    pub fn has(&self, id: Oid) -> bool {
+        self.odb().is_ok_and(|odb| odb.exists(raw(id)))
+    }
+
+    /// A blob's size in bytes; `None` if it is not here.
+    pub fn blob_size(&self, id: Oid) -> Result<Option<u64>, Error> {
+        match self.odb()?.read_header(raw(id)) {
+            Ok((size, ObjectType::Blob)) => Ok(Some(size as u64)),
+            Ok(_) => Err(Error::NotABlob { id }),
+            Err(e) if e.code() == git2::ErrorCode::NotFound => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// A whole blob. For blobs that may be large use [`Store::copy_blob`].
+    pub fn read_blob(&self, id: Oid) -> Result<Vec<u8>, Error> {
+        let odb = self.odb()?;
+        let object = odb.read(raw(id))?;
+        if object.kind() != ObjectType::Blob {
+            return Err(Error::NotABlob { id });
+        }
+        Ok(object.data().to_vec())
+    }
+
+    /// Writes a blob's bytes to `out` with memory bounded by 8 MiB; returns their number.
+    pub fn copy_blob(&self, id: Oid, out: &mut dyn Write) -> Result<u64, Error> {
+        let size = self.blob_size(id)?.ok_or(Error::Missing { id })?;
+        let write = |e| Error::io(&self.dir, e);
+        if size <= BIG_FILE {
+            out.write_all(&self.read_blob(id)?).map_err(write)?;
+            return Ok(size);
+        }
+        // The library holds a packed object in memory whole; git streams it.
+        let mut child = self
+            .git()
+            .args(["cat-file", "blob", &id.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(repo::no_git)?;
+        let mut stdout = child.stdout.take().expect("stdout was piped");
+        let copied = io::copy(&mut stdout, out);
+        drop(stdout);
+        let status = child.wait().map_err(repo::no_git)?;
+        let copied = copied.map_err(write)?;
+        if !status.success() || copied != size {
+            return Err(Error::Missing { id });
+        }
+        Ok(size)
+    }
+
+    /// Stores bytes as a blob.
+    pub fn write_blob(&self, bytes: &[u8]) -> Result<Oid, Error> {
+        Ok(oid(self.odb()?.write(ObjectType::Blob, bytes)?))
+    }
+
+    /// Stores exactly `size` bytes of `from` as a blob, with bounded memory.
+    pub fn write_blob_from(&self, from: &mut dyn Read, size: u64) -> Result<Oid, Error> {
+        let odb = self.odb()?;
+        let mut writer = odb.writer(size as usize, ObjectType::Blob)?;
+        let copied =
+            io::copy(&mut from.take(size), &mut writer).map_err(|e| Error::io(&self.dir, e))?;
+        if copied != size {
+            let source = io::Error::new(io::ErrorKind::UnexpectedEof, "fewer bytes than announced");
+            return Err(Error::io(&self.dir, source));
+        }
+        Ok(oid(writer.finalize()?))
+    }
+
+    /// All entries of a tree, recursively. A name that is no [`RelPath`] is an error.
+    pub fn read_tree(&self, id: Oid) -> Result<Tree, Error> {
+        let mut all = Tree::new();
+        let mut open = vec![(Vec::new(), raw(id))];
+        if id == Oid::EMPTY_TREE {
+            return Ok(all);
+        }
+        while let Some((prefix, id)) = open.pop() {
+            let tree = self.repo.find_tree(id)?;
+            for entry in tree.iter() {
+                let mut name = prefix.clone();
+                name.extend_from_slice(entry.name_bytes());
+                let mode = match entry.filemode_raw() {
+                    0o040000 => {
+                        name.push(b'/');
+                        open.push((name, entry.id()));
+                        continue;
+                    }
+                    0o120000 => Mode::Link,
+                    0o160000 => Mode::Gitlink,
+                    bits if bits & 0o111 != 0 => Mode::Exec,
+                    _ => Mode::File,
+                };
+                let path = RelPath::parse(&name)
+                    .map_err(|why| Error::BadName { name: crate::rel_path::escape(&name), why })?;
+                all.insert(path, Entry { mode, id: oid(entry.id()) });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Stores a tree and returns its id. Blobs it names need not be here.
+    pub fn write_tree(&self, tree: &Tree) -> Result<Oid, Error> {
+        let odb = self.odb()?;
+        let entries: Vec<_> = tree.iter().map(|(path, entry)| (path.as_bytes(), *entry)).collect();
+        build_tree(&entries, 0, &mut |bytes| Ok(oid(odb.write(ObjectType::Tree, bytes)?)))
+    }
+}
+
+/// The id `tree` has, without storing anything.
+pub fn tree_id(tree: &Tree) -> Oid {
+    let entries: Vec<_> = tree.iter().map(|(path, entry)| (path.as_bytes(), *entry)).collect();
+    let hash = |bytes: &[u8]| git2::Oid::hash_object(ObjectType::Tree, bytes).map(oid);
+    build_tree(&entries, 0, &mut |bytes| Ok(hash(bytes)?)).expect("hashing in memory does not fail")
+}
+
+/// The id `bytes` have as a blob.
+pub fn blob_id(bytes: &[u8]) -> Oid {
+    git2::Oid::hash_object(ObjectType::Blob, bytes)
+        .map(oid)
+        .expect("hashing in memory does not fail")
+}
+
+/// Writes one level; `entries` are sorted by full path and share their first `skip` bytes.
+fn build_tree(
+    entries: &[(&[u8], Entry)],
+    skip: usize,
+    put: &mut dyn FnMut(&[u8]) -> Result<Oid, Error>,
+) -> Result<Oid, Error> {
+    // Git sorts a folder as if its name ended in `/`, which is not the order of full paths
+    // when a file's name continues where the folder's ends.
+    let mut level: BTreeMap<Vec<u8>, (&'static [u8], &[u8], Oid)> = BTreeMap::new();
+    let mut at = 0;
+    while at < entries.len() {
+        let (path, entry) = entries[at];
+        let rest = &path[skip..];
+        match memchr::memchr(b'/', rest) {
+            None => {
+                level.insert(rest.to_vec(), (entry.mode.as_git().as_bytes(), rest, entry.id));
+                at += 1;
+            }
+            Some(cut) => {
+                let prefix = &path[..skip + cut + 1];
+                let end = at + entries[at..].partition_point(|(p, _)| p.starts_with(prefix));
+                let id = build_tree(&entries[at..end], prefix.len(), put)?;
+                level.insert(rest[..=cut].to_vec(), (b"40000", &rest[..cut], id));
+                at = end;
+            }
+        }
+    }
+    let mut bytes = Vec::with_capacity(level.len() * 40);
+    for (mode, name, id) in level.values() {
+        bytes.extend_from_slice(mode);
+        bytes.push(b' ');
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(&id.0);
+    }
+    put(&bytes)
+}
+
+pub(crate) fn raw(id: Oid) -> git2::Oid {
+    git2::Oid::from_bytes(&id.0).expect("twenty bytes are an id")
+}
+
+pub(crate) fn oid(id: git2::Oid) -> Oid {
+    Oid(id.as_bytes().try_into().expect("the private repository uses SHA-1"))
+}
+
+impl apply::Objects for (&Repo, &Store) {
+    fn size(&self, id: &Oid) -> io::Result<Option<u64>> {
+        self.1.blob_size(*id).map_err(io::Error::other)
+    }
+
+    fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
+        self.1.copy_blob(*id, out).map(drop).map_err(io::Error::other)
+    }
+
+    fn save(&self, bytes: &[u8]) -> io::Result<Oid> {
+        self.1.write_blob(bytes).map_err(io::Error::other)
+    }
+
+    fn pin(&self, run: &str, tree: &Tree) -> io::Result<()> {
+        let id = self.1.write_tree(tree).map_err(io::Error::other)?;
+        self.0.write_ref(&format!("refs/undo/{run}"), id).map_err(io::Error::other)
+    }
+
+    fn unpin(&self, run: &str) -> io::Result<()> {
+        self.0.delete_ref(&format!("refs/undo/{run}")).map_err(io::Error::other)
+    }
+}
