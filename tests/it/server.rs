@@ -293,3 +293,33 @@ fn a_port_is_previewed_by_those_who_may() {
         assert!(!head.contains(&token) && !head.contains(KEY), "{head}");
     }
 }
+
+#[test]
+fn a_server_is_started_once_found_again_and_leaves_when_idle() {
+    use sandbox_coder::server::Isolation;
+    use sandbox_coder::server::daemon::{DaemonOptions, ensure};
+    let dir = tempfile::Builder::new().prefix("sc").tempdir_in("/tmp").unwrap();
+    let options = |idle: u64| DaemonOptions {
+        data_dir: dir.path().join("d"),
+        isolation: Isolation::None,
+        binary: env!("CARGO_BIN_EXE_sandbox-coder").into(),
+        idle_exit: std::time::Duration::from_secs(idle),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let pid = || {
+        let card: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(dir.path().join("d/server.json")).unwrap()).unwrap();
+        rustix::process::Pid::from_raw(card["pid"].as_i64().unwrap() as i32).unwrap()
+    };
+    let (one, two) = runtime.block_on(async { tokio::join!(ensure(options(600)), ensure(options(600))) });
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert_eq!(one.api_url, two.api_url);
+    // A crash leaves its card behind; the next client is not misled by it.
+    rustix::process::kill_process(pid(), rustix::process::Signal::KILL).unwrap();
+    let three = runtime.block_on(ensure(options(0))).unwrap();
+    assert_ne!(three.api_key, one.api_key);
+    // With no time to idle it leaves at its next tick, and takes its card along: the lock tells when.
+    let lock = std::fs::File::options().write(true).open(dir.path().join("d/server.lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(!dir.path().join("d/server.json").exists());
+}
