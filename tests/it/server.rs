@@ -308,10 +308,12 @@ fn a_server_is_started_once_found_again_and_leaves_when_idle() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let pid = || {
         let card: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(dir.path().join("d/server.json")).unwrap()).unwrap();
+            serde_json::from_slice(&std::fs::read(dir.path().join("d/server.json")).unwrap())
+                .unwrap();
         rustix::process::Pid::from_raw(card["pid"].as_i64().unwrap() as i32).unwrap()
     };
-    let (one, two) = runtime.block_on(async { tokio::join!(ensure(options(600)), ensure(options(600))) });
+    let (one, two) =
+        runtime.block_on(async { tokio::join!(ensure(options(600)), ensure(options(600))) });
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.api_url, two.api_url);
     // A crash leaves its card behind; the next client is not misled by it.

@@ -1,5 +1,7 @@
 //! A real server of the real binary, with a directory of its own.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where its assumption does")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -93,8 +95,22 @@ impl TestServer {
 
     /// One call with these header lines, `Host` among them.
     pub fn raw(&self, method: &str, target: &str, headers: &str, body: &str) -> Answer {
+        let kind = if body.is_empty() { "" } else { "application/json" };
+        self.raw_with_type(method, target, headers, kind, body)
+    }
+
+    /// The same with a `Content-Type` of choice; none when empty.
+    pub fn raw_with_type(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        kind: &str,
+        body: &str,
+    ) -> Answer {
         let mut stream = TcpStream::connect(&self.addr).unwrap();
-        let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let kind =
+            if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
         write!(
             stream,
             "{method} {target} HTTP/1.1\r\n{headers}{kind}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
