@@ -126,11 +126,8 @@ pub fn find(dir: &Path) -> Result<Option<Holder>, LifeError> {
         Err(rustix::io::Errno::WOULDBLOCK) => {}
         Err(e) => return Err(std::io::Error::from(e).into()),
     }
-    let mut text = String::new();
-    lock.rewind()?;
-    lock.read_to_string(&mut text)?;
     // Empty while a start is under way: not running yet.
-    Ok(serde_json::from_str::<Holder>(&text).ok().filter(|h| open_process(h.init).is_some()))
+    Ok(holder_in(&mut lock)?.filter(|holder| open_process(holder.init).is_some()))
 }
 
 /// Ends every process of the sandbox in `dir`. Its files stay.
@@ -176,26 +173,47 @@ pub(crate) fn identify(pid: u32) -> Option<ProcessId> {
     Some(ProcessId { pid, start })
 }
 
-/// A handle on exactly this process.
+/// A handle on exactly this process; `None` when it ended, also if nobody has noticed yet.
 pub(crate) fn open_process(id: ProcessId) -> Option<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(id.pid).ok()?)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    (identify(id.pid) == Some(id)).then_some(handle)
+    let same = identify(id.pid) == Some(id);
+    let ended = readable(&handle, Duration::ZERO).unwrap_or(true);
+    (same && !ended).then_some(handle)
 }
 
-/// Takes the lock of the sandbox in `dir` for as long as the file is open; `None` when it is held.
+/// Takes the lock of the sandbox in `dir` for as long as the file is open; `None` when it runs or starts.
+/// One that is just ending is waited for.
 pub(crate) fn take_lock(dir: &Path) -> std::io::Result<Option<File>> {
-    let lock = std::fs::OpenOptions::new()
+    let mut lock = std::fs::OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
         .open(lock_path(dir))?;
-    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(lock)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(e) => Err(e.into()),
+    loop {
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(lock)),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let ending = holder_in(&mut lock)?.filter(|holder| open_process(holder.init).is_none());
+        let Some(monitor) = ending.map(|holder| open_process(holder.monitor)) else {
+            return Ok(None);
+        };
+        if let Some(monitor) = monitor
+            && !readable(&monitor, STOP_DEADLINE)?
+        {
+            return Ok(None);
+        }
     }
+}
+
+fn holder_in(lock: &mut File) -> std::io::Result<Option<Holder>> {
+    let mut text = String::new();
+    lock.rewind()?;
+    lock.read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text).ok())
 }
 
 fn lock_path(dir: &Path) -> PathBuf {

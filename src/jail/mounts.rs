@@ -116,14 +116,20 @@ pub(super) fn enter(spec: &Spec, sources: Sources) -> Result<(), Failure> {
     skeleton().or_fail(Stage::Root, "")?;
     etc(spec, &sources.resolv_conf).or_fail(Stage::Etc, "")?;
     dev().or_fail(Stage::Dev, "")?;
+    // Before the old root goes: the kernel shows a new /proc only to those who saw all of an old one.
+    mount_proc().or_fail(Stage::Proc, "")?;
+    pivot().or_fail(Stage::Pivot, "")?;
+    // After it went: links an agent left in its home may only lead to places inside.
     for (target, source) in sources.mounts {
         attach(&source, &target).or_fail(Stage::Bind, &target)?;
     }
     for mask in &spec.masks {
-        hide(&inside(mask)).or_fail(Stage::Bind, mask)?;
+        hide(mask).or_fail(Stage::Bind, mask)?;
     }
-    proc().or_fail(Stage::Proc, "")?;
-    pivot().or_fail(Stage::Pivot, "")?;
+    PROC_MASKS
+        .iter()
+        .try_for_each(|name| hide(&Path::new("/proc").join(name)))
+        .or_fail(Stage::Proc, "")?;
     end_nesting().or_fail(Stage::Nesting, "")?;
     seal().or_fail(Stage::Root, "")
 }
@@ -137,18 +143,12 @@ fn detached(path: &Path, attributes: u64) -> Result<OwnedFd, Failure> {
     Ok(tree)
 }
 
-/// `target`, seen from the new root, which is the current directory.
-fn inside(target: &Path) -> PathBuf {
-    target.strip_prefix("/").unwrap_or(target).to_owned()
-}
-
 fn attach(source: &OwnedFd, target: &Path) -> io::Result<()> {
-    let target = inside(target);
     let is_dir = rustix::fs::fstat(source).map(|s| s.st_mode & libc::S_IFMT == libc::S_IFDIR)?;
-    if fs::symlink_metadata(&target).is_err() {
-        make_place(&target, is_dir)?;
+    if fs::metadata(target).is_err() {
+        make_place(target, is_dir)?;
     }
-    Ok(move_mount(source, "", CWD, &target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    Ok(move_mount(source, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
 fn make_place(target: &Path, is_dir: bool) -> io::Result<()> {
@@ -172,7 +172,7 @@ fn hide(target: &Path) -> io::Result<()> {
         }
         Ok(_) => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            let null = open_tree(CWD, "dev/null", flags)?;
+            let null = open_tree(CWD, "/dev/null", flags)?;
             Ok(move_mount(null, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
         }
     }
@@ -196,7 +196,7 @@ fn skeleton() -> io::Result<()> {
     }
     for dir in SYSTEM.map(Path::new) {
         if let Ok(points_to) = fs::read_link(dir) {
-            symlink(points_to, inside(dir))?;
+            symlink(points_to, dir.strip_prefix("/").unwrap_or(dir))?;
         }
     }
     symlink("/run", "var/run")?;
@@ -247,15 +247,9 @@ fn dev() -> io::Result<()> {
     links.iter().try_for_each(|(to, name)| symlink(to, Path::new("dev").join(name)))
 }
 
-fn proc() -> io::Result<()> {
-    mount(
-        "proc",
-        "proc",
-        "proc",
-        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
-        None,
-    )?;
-    PROC_MASKS.iter().try_for_each(|name| hide(&Path::new("proc").join(name)))
+fn mount_proc() -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(mount("proc", "proc", "proc", flags, None)?)
 }
 
 fn pivot() -> io::Result<()> {
