@@ -52,7 +52,9 @@ fn flag(setting: &'static Setting) -> Arg {
     match setting.kind {
         Kind::Bool => arg.action(ArgAction::SetTrue),
         Kind::List => arg.action(ArgAction::Append).value_name(setting.value_name),
-        Kind::Choice(words) => arg.value_name(setting.value_name).value_parser(PossibleValuesParser::new(words)),
+        Kind::Choice(words) => {
+            arg.value_name(setting.value_name).value_parser(PossibleValuesParser::new(words))
+        }
         _ => arg.value_name(setting.value_name).allow_hyphen_values(setting.kind == Kind::Int),
     }
 }
@@ -80,7 +82,10 @@ pub fn layer(matches: &ArgMatches) -> Layer {
 pub fn complete(mut words: Vec<OsString>, commands: &[&str]) -> Vec<OsString> {
     let switches = ["--json", "--raw", "--quiet", "-q", "--verbose", "-v", "--debug"];
     let text = |w: &OsString| w.to_str().unwrap_or_default().to_owned();
-    let Some(first) = words.iter().skip(1).map(text).find(|w| !switches.contains(&w.as_str())) else { return words };
+    let Some(first) = words.iter().skip(1).map(text).find(|w| !switches.contains(&w.as_str()))
+    else {
+        return words;
+    };
     let known = commands.contains(&first.as_str());
     if known || matches!(first.as_str(), "help" | "-h" | "--help" | "-V" | "--version") {
         return words;
@@ -112,8 +117,15 @@ mod tests {
     fn a_bare_prompt_means_run_and_pull_is_also_a_flag() {
         let commands = ["run", "pull", "status"];
         let full = |words: &str| {
-            let words = std::iter::once("sandbox-coder").chain(words.split_whitespace()).map(OsString::from);
-            complete(words.collect(), &commands).into_iter().skip(1).map(|w| w.into_string().unwrap()).collect::<Vec<_>>().join(" ")
+            let words = std::iter::once("sandbox-coder")
+                .chain(words.split_whitespace())
+                .map(OsString::from);
+            complete(words.collect(), &commands)
+                .into_iter()
+                .skip(1)
+                .map(|w| w.into_string().unwrap())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(full("fix"), "run fix");
         assert_eq!(full("--session s1 fix"), "run --session s1 fix");

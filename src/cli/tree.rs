@@ -43,9 +43,27 @@ pub fn names() -> Vec<String> {
 fn run() -> Command {
     let command = Command::new("run")
         .about("Send the worktree, run the agent on the prompt, bring the changes home")
-        .arg(Arg::new("prompt").value_name("PROMPT").num_args(0..).help("What the agent shall do; `-` reads it from standard input"))
-        .arg(Arg::new("prompt-file").long("prompt-file").value_name("FILE").conflicts_with("prompt").help_heading("Agent").help("Read the prompt from this file"))
-        .arg(Arg::new("session").long("session").value_name("ID").help_heading("Agent").help("Go on with this agent conversation"));
+        .arg(
+            Arg::new("prompt")
+                .value_name("PROMPT")
+                .num_args(0..)
+                .help("What the agent shall do; `-` reads it from standard input"),
+        )
+        .arg(
+            Arg::new("prompt-file")
+                .long("prompt-file")
+                .value_name("FILE")
+                .conflicts_with("prompt")
+                .help_heading("Agent")
+                .help("Read the prompt from this file"),
+        )
+        .arg(
+            Arg::new("session")
+                .long("session")
+                .value_name("ID")
+                .help_heading("Agent")
+                .help("Go on with this agent conversation"),
+        );
     with_settings(command, &[Group::Agent, Group::Sandbox, Group::Sync, Group::Time])
 }
 
@@ -72,15 +90,32 @@ fn attach() -> Command {
     let command = Command::new("attach")
         .about("Follow a run again, from where its output was lost, and bring its changes home")
         .arg(run_arg());
-    with_settings(command, &[Group::Sync]).args([flag_of("timeout"), flag_of("idle-timeout"), flag_of("grace"), flag_of("wait")])
+    with_settings(command, &[Group::Sync]).args([
+        flag_of("timeout"),
+        flag_of("idle-timeout"),
+        flag_of("grace"),
+        flag_of("wait"),
+    ])
 }
 
 fn logs() -> Command {
     Command::new("logs")
         .about("Print the recorded output of a run")
         .arg(run_arg())
-        .arg(Arg::new("follow").short('f').long("follow").action(ArgAction::SetTrue).help("Go on until the run ends"))
-        .arg(Arg::new("from").long("from").value_name("BYTE").value_parser(clap::value_parser!(u64)).help("Start at this offset"))
+        .arg(
+            Arg::new("follow")
+                .short('f')
+                .long("follow")
+                .action(ArgAction::SetTrue)
+                .help("Go on until the run ends"),
+        )
+        .arg(
+            Arg::new("from")
+                .long("from")
+                .value_name("BYTE")
+                .value_parser(clap::value_parser!(u64))
+                .help("Start at this offset"),
+        )
 }
 
 fn diff() -> Command {
@@ -109,31 +144,61 @@ fn ls() -> Command {
 }
 
 fn stop() -> Command {
-    Command::new("stop").about("Stop the sandbox; its files stay").arg(sandbox_arg()).arg(flag_of("provider"))
+    Command::new("stop")
+        .about("Stop the sandbox; its files stay")
+        .arg(sandbox_arg())
+        .arg(flag_of("provider"))
 }
 
 fn rm() -> Command {
     Command::new("rm")
         .about("Delete the sandbox; refused while it holds work that is not here")
         .arg(sandbox_arg())
-        .arg(Arg::new("force").long("force").action(ArgAction::SetTrue).help("Give up work that was not fetched"))
+        .arg(
+            Arg::new("force")
+                .long("force")
+                .action(ArgAction::SetTrue)
+                .help("Give up work that was not fetched"),
+        )
         .arg(flag_of("provider"))
 }
 
 fn preview() -> Command {
     Command::new("preview")
         .about("Print the URL under which a port of the sandbox can be opened")
-        .arg(Arg::new("port").value_name("PORT").required(true).value_parser(clap::value_parser!(u16).range(1..)).help("The port a program in the sandbox listens on"))
+        .arg(
+            Arg::new("port")
+                .value_name("PORT")
+                .required(true)
+                .value_parser(clap::value_parser!(u16).range(1..))
+                .help("The port a program in the sandbox listens on"),
+        )
 }
 
 fn snapshot() -> Command {
-    Command::new("snapshot").about("The images sandboxes are made from").subcommand_required(true).arg_required_else_help(true).subcommand(
-        Command::new("list")
-            .about("List snapshots")
-            .arg(Arg::new("filter").long("filter").value_name("TEXT").help("Only those whose name contains this"))
-            .arg(Arg::new("sort").long("sort").value_name("FIELD").value_parser(["name", "state", "lastUsedAt", "createdAt"]).default_value("name").help("Order by"))
-            .arg(flag_of("provider")),
-    )
+    Command::new("snapshot")
+        .about("The images sandboxes are made from")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("list")
+                .about("List snapshots")
+                .arg(
+                    Arg::new("filter")
+                        .long("filter")
+                        .value_name("TEXT")
+                        .help("Only those whose name contains this"),
+                )
+                .arg(
+                    Arg::new("sort")
+                        .long("sort")
+                        .value_name("FIELD")
+                        .value_parser(["name", "state", "lastUsedAt", "createdAt"])
+                        .default_value("name")
+                        .help("Order by"),
+                )
+                .arg(flag_of("provider")),
+        )
 }
 
 fn serve() -> Command {
@@ -150,17 +215,27 @@ fn serve() -> Command {
 
 fn doctor() -> Command {
     Command::new("doctor").about("Check everything a run needs and say what is missing").args([
-        flag_of("provider"), flag_of("agent"), flag_of("isolation"), flag_of("tool-dir"),
+        flag_of("provider"),
+        flag_of("agent"),
+        flag_of("isolation"),
+        flag_of("tool-dir"),
     ])
 }
 
 fn config() -> Command {
-    with_settings(Command::new("config").about("Print every setting with its origin"), &[Group::Agent, Group::Sandbox, Group::Sync, Group::Time])
+    with_settings(
+        Command::new("config").about("Print every setting with its origin"),
+        &[Group::Agent, Group::Sandbox, Group::Sync, Group::Time],
+    )
 }
 
 fn completions() -> Command {
     Command::new("completions").about("Print shell completions").arg(
-        Arg::new("shell").value_name("SHELL").required(true).value_parser(clap::value_parser!(clap_complete::Shell)).help("Which shell"),
+        Arg::new("shell")
+            .value_name("SHELL")
+            .required(true)
+            .value_parser(clap::value_parser!(clap_complete::Shell))
+            .help("Which shell"),
     )
 }
 

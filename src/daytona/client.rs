@@ -662,8 +662,14 @@ fn connect_step(error: &reqwest::Error) -> ConnectStep {
     let text = chain(error).to_lowercase();
     let mut source: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(cause) = source {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref());
-        if cause.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>()) {
+        let mut io = cause.downcast_ref::<std::io::Error>();
+        while let Some(wrapped) = io.and_then(|e| e.get_ref()) {
+            if wrapped.is::<rustls::Error>() {
+                return ConnectStep::Tls;
+            }
+            io = wrapped.downcast_ref();
+        }
+        if cause.is::<rustls::Error>() {
             return ConnectStep::Tls;
         }
         source = cause.source();

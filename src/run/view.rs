@@ -235,7 +235,7 @@ impl Watcher {
     }
 
     async fn pause(&self, attempt: u32, cap: Duration) {
-        let policy = retry::Policy { cap, ..retry::Policy::default() };
+        let policy = retry::Policy { cap, ..self.toolbox.client().limits().retry };
         tokio::time::sleep(retry::backoff(&policy, attempt.max(1), retry::jitter())).await;
     }
 

@@ -28,3 +28,18 @@ pub(crate) fn lax_integer<'de, D: Deserializer<'de>>(de: D) -> Result<i64, D::Er
     let number: Option<f64> = Option::deserialize(de)?;
     Ok(number.unwrap_or_default() as i64)
 }
+
+/// Reads a map of text in which other clients have put numbers or flags: the service checks nothing, and
+/// one odd label must not hide the whole list.
+pub(crate) fn lax_map<'de, D>(de: D) -> Result<sandbox::StringMap, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    use serde_json::Value;
+    let map: Option<std::collections::BTreeMap<String, Value>> = Option::deserialize(de)?;
+    let text = |value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Ok(map.unwrap_or_default().into_iter().map(|(name, value)| (name, text(value))).collect())
+}

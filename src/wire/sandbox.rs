@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{lax_integer, null_default};
+use super::{lax_integer, lax_map, null_default};
 
 /// Labels and environment: string to string.
 pub type StringMap = BTreeMap<String, String>;
@@ -95,9 +95,9 @@ pub struct Sandbox {
     pub snapshot: Option<String>,
     #[serde(deserialize_with = "null_default")]
     pub user: String,
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "lax_map")]
     pub env: StringMap,
-    #[serde(deserialize_with = "null_default")]
+    #[serde(deserialize_with = "lax_map")]
     pub labels: StringMap,
     #[serde(deserialize_with = "null_default")]
     pub public: bool,

@@ -8,6 +8,7 @@ $S sh -c '
   D=$1; R=$2
   echo $$ >"$D/pid.n"; mv "$D/pid.n" "$D/pid"
   : >>"$D/out"; : >>"$D/err"
+  # Subshells, because dash would say Terminated where a simple command is redirected.
   t=no
   if [ -e "$D/tty" ]; then
     case $(script --version 2>/dev/null) in *util-linux*) t=yes ;; esac
@@ -18,9 +19,9 @@ $S sh -c '
       exec script -qefc "stty -echo -onlcr cols $c rows $r 2>/dev/null; exec sh \"$D/go.sh\" \"$D\"" /dev/null ) \
       >>"$D/out" 2>>"$D/err" </dev/null
   elif [ -e "$D/apart" ]; then
-    SANDBOX_CODER_RUN=$R sh "$D/go.sh" "$D" >>"$D/out" 2>>"$D/err" </dev/null
+    ( SANDBOX_CODER_RUN=$R; export SANDBOX_CODER_RUN; exec sh "$D/go.sh" "$D" ) >>"$D/out" 2>>"$D/err" </dev/null
   else
-    SANDBOX_CODER_RUN=$R sh "$D/go.sh" "$D" >>"$D/out" 2>&1 </dev/null
+    ( SANDBOX_CODER_RUN=$R; export SANDBOX_CODER_RUN; exec sh "$D/go.sh" "$D" ) >>"$D/out" 2>&1 </dev/null
   fi
   s=$?
   [ ! -e "$D/forget" ] || while IFS= read -r f; do rm -rf "$f"; done <"$D/forget"

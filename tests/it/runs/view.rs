@@ -1,0 +1,291 @@
+//! The view over a real toolbox, through a proxy that keeps breaking.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::routing::{get, post};
+use sandbox_coder::daytona::retry::Policy;
+use sandbox_coder::daytona::script::Script;
+use sandbox_coder::daytona::{Client, Credential, Endpoint, Limits, Toolbox};
+use sandbox_coder::run::start::{Kind, RunSpec, Started, What, heard, plan};
+use sandbox_coder::run::view::{Seen, ViewOptions, follow};
+use sandbox_coder::run::{Offsets, RunRef, Stream, list, stop};
+use sandbox_coder::secret::Secret;
+use sandbox_coder::wire::sandbox::{Sandbox, SandboxState};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::faulty_proxy::{Fault, FaultyProxy, Seeded};
+
+const ID: &str = "11111111-2222-3333-4444-555555555555";
+
+/// One sandbox: a real toolbox in a directory of its own, and the answer to "how is it".
+struct Place {
+    home: tempfile::TempDir,
+    addr: SocketAddr,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut variables: BTreeMap<_, _> =
+            std::env::vars_os().filter(|(k, _)| k == "PATH").collect();
+        variables.insert("HOME".into(), home.path().into());
+        let (home_dir, work_dir) = (home.path().to_owned(), home.path().to_owned());
+        let setup = sandbox_coder::toolbox::Setup { home: home_dir, work_dir, variables };
+        let sandbox = || async {
+            Json(Sandbox { id: ID.into(), state: SandboxState::Started, ..Sandbox::default() })
+        };
+        let router = axum::Router::new()
+            .nest(&format!("/toolbox/{ID}"), sandbox_coder::toolbox::router(setup))
+            .route(&format!("/api/sandbox/{ID}"), get(sandbox))
+            .route(&format!("/api/sandbox/{ID}/last-activity"), post(|| async {}));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { home, addr }
+    }
+
+    async fn toolbox(&self, through: SocketAddr) -> Toolbox {
+        let endpoint = Endpoint {
+            api_url: format!("http://{through}/api"),
+            credential: Credential::Key(Secret::new("dtn_0123456789")),
+            target: None,
+        };
+        let retry = Policy { base: Duration::from_millis(10), tries: 8, ..Policy::default() };
+        let client = Client::with_limits(endpoint, Limits { retry, ..Limits::default() }).unwrap();
+        let toolbox_proxy_url = format!("http://{through}/toolbox");
+        let sandbox = Sandbox { id: ID.into(), toolbox_proxy_url, ..Sandbox::default() };
+        client.toolbox(&sandbox).await.unwrap()
+    }
+
+    fn spec(&self, text: &str) -> RunSpec {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let dir = format!("{}/.sandbox-coder/runs/{id}", self.home.path().display());
+        RunSpec {
+            run: RunRef { id, dir },
+            kind: Kind::Exec { tty: None },
+            command: What::Shell(text.into()),
+            cwd: None,
+            env: Vec::new(),
+            stdin: None,
+            files: Vec::new(),
+            forget: Vec::new(),
+        }
+    }
+}
+
+async fn start(toolbox: &Toolbox, spec: &RunSpec) -> Started {
+    let start = plan(spec).unwrap();
+    start.upload(toolbox).await.unwrap();
+    let mut script = Script::new();
+    start.add_to(&mut script);
+    let answer = toolbox.run_script(&script, Duration::from_secs(30)).await.unwrap();
+    heard(&answer.result).unwrap_or_else(|| panic!("{}", answer.result))
+}
+
+#[derive(Default)]
+struct Followed {
+    out: Vec<u8>,
+    err: Vec<u8>,
+    exit: Option<i32>,
+    losses: u32,
+}
+
+/// Follows to the end; every piece must join the one before.
+async fn follow_all(toolbox: &Toolbox, run: &RunRef, options: ViewOptions) -> Followed {
+    let mut view = follow(toolbox, run, Offsets::default(), options);
+    let mut followed = Followed::default();
+    while let Some(seen) = view.next().await {
+        match seen.unwrap() {
+            Seen::Bytes { stream, offset, bytes } => {
+                let all = if stream == Stream::Out { &mut followed.out } else { &mut followed.err };
+                assert_eq!(offset, all.len() as u64, "a gap or a double");
+                all.extend_from_slice(&bytes);
+            }
+            Seen::Trouble { .. } => followed.losses += 1,
+            Seen::End { exit, sizes } => {
+                let told =
+                    Offsets { out: followed.out.len() as u64, err: followed.err.len() as u64 };
+                assert_eq!(sizes, told);
+                followed.exit = exit;
+            }
+        }
+    }
+    view.close().await;
+    followed
+}
+
+fn assert_whole(followed: &Followed, run: &RunRef, exit: i32) {
+    let recorded = |name| Sha256::digest(std::fs::read(format!("{}/{name}", run.dir)).unwrap());
+    assert_eq!(followed.exit, Some(exit));
+    assert!(Sha256::digest(&followed.out) == recorded("out"), "standard output differs");
+    assert!(Sha256::digest(&followed.err) == recorded("err"), "standard error differs");
+}
+
+const TALK: &str = "i=0; while [ $i -lt 400 ]; do echo \"line $i of many \u{e4} \t\\001GO\"; \
+    [ $((i % 10)) != 0 ] || { echo problem $i >&2; sleep 0.02; }; i=$((i+1)); done; exit 3";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_calm_view_is_whole_and_leaves_no_terminal() {
+    let place = Place::new().await;
+    let toolbox = place.toolbox(place.addr).await;
+    let spec = place.spec(TALK);
+    let before = toolbox.client().requests();
+    assert_eq!(start(&toolbox, &spec).await, Started::Now);
+    assert_eq!(toolbox.client().requests() - before, 1, "a start is one round trip");
+    let followed = follow_all(&toolbox, &spec.run, ViewOptions::default()).await;
+    assert_whole(&followed, &spec.run, 3);
+    assert_eq!(followed.losses, 0);
+    assert_eq!(toolbox.client().requests() - before, 3, "start, terminal, its deletion");
+    assert!(toolbox.pty_list().await.unwrap().sessions.is_empty());
+    let runs_dir = format!("{}/.sandbox-coder/runs", place.home.path().display());
+    let runs = list(&toolbox, &runs_dir).await.unwrap();
+    assert_eq!(runs.len(), 1);
+    assert_eq!((runs[0].id.as_str(), runs[0].state.exit), (spec.run.id.as_str(), Some(3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_is_lost_or_doubled_however_the_view_is_cut() {
+    let place = Place::new().await;
+    let dice = Arc::new(Mutex::new(Seeded::new(7)));
+    let proxy = FaultyProxy::start(place.addr, move |name, _| {
+        let mut dice = dice.lock().unwrap();
+        if name.contains("/pty/create-connect") {
+            return match dice.below(7) {
+                0 | 4 => Fault::DropFrame(dice.below(30)),
+                1 | 5 => {
+                    Fault::Close(dice.below(30), [1000, 1001, 1008, 1011, 1012][dice.below(5)])
+                }
+                2 => Fault::CutAnswer(dice.below(9000)),
+                3 => Fault::Answer("404 Not Found", "", "{}"),
+                _ => Fault::None,
+            };
+        }
+        match dice.below(8) {
+            0 => Fault::CutAnswer(dice.below(3000)),
+            1 => Fault::Answer("502 Bad Gateway", "", ""),
+            2 => Fault::DropAnswer,
+            _ => Fault::None,
+        }
+    })
+    .await;
+    let mut losses = 0;
+    for round in 0..20 {
+        let toolbox = place.toolbox(proxy.addr).await;
+        let spec = place.spec(TALK);
+        start(&toolbox, &spec).await;
+        let options = ViewOptions { fresh: round % 2 == 0, ..ViewOptions::default() };
+        let followed = follow_all(&toolbox, &spec.run, options).await;
+        assert_whole(&followed, &spec.run, 3);
+        losses += followed.losses;
+    }
+    println!("20 runs, {losses} losses of the view, {} requests", proxy.requests().len());
+    assert!(losses > 10, "the proxy was too kind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_terminal_the_record_is_read_by_ranges() {
+    let place = Place::new().await;
+    let proxy = FaultyProxy::start(place.addr, |name, _| match name.contains("/pty") {
+        true => Fault::Answer("500 Internal Server Error", "", ""),
+        false => Fault::None,
+    })
+    .await;
+    let toolbox = place.toolbox(proxy.addr).await;
+    let spec = place.spec(TALK);
+    start(&toolbox, &spec).await;
+    let followed = follow_all(&toolbox, &spec.run, ViewOptions::default()).await;
+    assert_whole(&followed, &spec.run, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_of_a_flood_loses_nothing() {
+    let place = Place::new().await;
+    let toolbox = place.toolbox(place.addr).await;
+    let spec = place.spec("head -c 6000000 /dev/urandom; yes abcdefghij | head -n 300000");
+    start(&toolbox, &spec).await;
+    let mut view = follow(&toolbox, &spec.run, Offsets::default(), ViewOptions::default());
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    let mut hash = Sha256::new();
+    let (mut at, mut exit) = (0, None);
+    while let Some(seen) = view.next().await {
+        match seen.unwrap() {
+            Seen::Bytes { offset, bytes, .. } => {
+                assert_eq!(offset, at);
+                at += bytes.len() as u64;
+                hash.update(&bytes);
+            }
+            Seen::End { exit: status, .. } => exit = status,
+            Seen::Trouble { .. } => {}
+        }
+    }
+    view.close().await;
+    let record = std::fs::read(format!("{}/out", spec.run.dir)).unwrap();
+    assert_eq!((exit, at), (Some(0), record.len() as u64));
+    assert!(hash.finalize() == Sha256::digest(&record));
+    assert!(toolbox.pty_list().await.unwrap().sessions.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_processes_are_gone_is_lost_and_says_so() {
+    let place = Place::new().await;
+    let toolbox = place.toolbox(place.addr).await;
+    let spec = place.spec("echo begun; sleep 1000");
+    start(&toolbox, &spec).await;
+    let mut view = follow(&toolbox, &spec.run, Offsets::default(), ViewOptions::default());
+    let first = view.next().await.unwrap().unwrap();
+    assert!(matches!(first, Seen::Bytes { .. }), "{first:?}");
+    let pid = std::fs::read_to_string(format!("{}/pid", spec.run.dir)).unwrap();
+    let killed = std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
+    assert!(killed.success());
+    stop::stop(&toolbox, &spec.run, Duration::ZERO).await.unwrap();
+    let mut last = None;
+    while let Some(seen) = view.next().await {
+        last = Some(seen.unwrap());
+    }
+    assert_eq!(last, Some(Seen::End { exit: None, sizes: Offsets { out: 6, err: 0 } }));
+    view.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_seen_by_the_view_as_the_recorded_status() {
+    let place = Place::new().await;
+    let toolbox = place.toolbox(place.addr).await;
+    let spec = place.spec("echo begun; exec sleep 1000");
+    start(&toolbox, &spec).await;
+    let mut view = follow(&toolbox, &spec.run, Offsets::default(), ViewOptions::default());
+    view.next().await.unwrap().unwrap();
+    let stopped = stop::stop(&toolbox, &spec.run, Duration::from_secs(1)).await.unwrap();
+    assert_eq!((stopped.exit, stopped.left), (Some(143), false));
+    let end = view.next().await.unwrap().unwrap();
+    assert_eq!(end, Seen::End { exit: Some(143), sizes: Offsets { out: 6, err: 0 } });
+    view.close().await;
+}
+
+/// Prints how long a line takes from the command to the reader.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_is_seen_soon_after_it_was_written() {
+    let place = Place::new().await;
+    let toolbox = place.toolbox(place.addr).await;
+    let spec = place.spec("i=0; while [ $i -lt 15 ]; do date +%s%N; sleep 0.13; i=$((i+1)); done");
+    start(&toolbox, &spec).await;
+    let began = Instant::now();
+    let mut view = follow(&toolbox, &spec.run, Offsets::default(), ViewOptions::default());
+    let (mut lags, mut first) = (Vec::new(), None);
+    while let Some(seen) = view.next().await {
+        if let Seen::Bytes { bytes, .. } = seen.unwrap() {
+            first.get_or_insert_with(|| began.elapsed());
+            let now = jiff::Timestamp::now().as_nanosecond();
+            for line in std::str::from_utf8(&bytes).unwrap().lines() {
+                lags.push((now - line.parse::<i128>().unwrap()) / 1_000_000);
+            }
+        }
+    }
+    view.close().await;
+    assert_eq!(lags.len(), 15);
+    lags.sort_unstable();
+    println!("view: first byte after {first:?}, lag in ms median {} worst {}", lags[7], lags[14]);
+}
