@@ -17,9 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::spec::{
-    Answer, Failure, Holder, ProcessId, SOCKET_PATH_MAX, Spec, run_dir, socket_path,
-};
+use super::spec::{Answer, Failure, Holder, ProcessId, Spec, run_dir};
 
 /// How long a start may take; it is milliseconds unless the machine is in trouble.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -41,9 +39,6 @@ pub enum LifeError {
         /// The step and the kernel's answer.
         failure: Failure,
     },
-    /// The path of the socket does not fit into a socket address.
-    #[error("`{0}` is too long for a unix socket; choose a shorter data directory")]
-    SocketPath(PathBuf),
     /// `__sandbox-init` said nothing we understand.
     #[error("start sandbox `{id}`: no answer from the monitor{said}")]
     NoAnswer {
@@ -65,10 +60,6 @@ pub enum LifeError {
 
 /// Starts a sandbox and returns when its first program runs. Leaves no child to wait for.
 pub fn launch(spec: &Spec) -> Result<Holder, LifeError> {
-    let socket = socket_path(&spec.dir);
-    if socket.as_os_str().len() > SOCKET_PATH_MAX {
-        return Err(LifeError::SocketPath(socket));
-    }
     make_private(&spec.dir)?;
     make_private(&run_dir(&spec.dir))?;
     let log = fs::OpenOptions::new()

@@ -10,6 +10,7 @@ mod limits;
 mod mounts;
 pub mod probe;
 mod seccomp;
+pub mod socket;
 pub mod spec;
 mod start;
 mod sys;

@@ -19,9 +19,6 @@ pub const INSIDE_ID: u32 = 1000;
 /// The descriptor on which the toolbox inherits its listening socket.
 pub const LISTENER_FD: i32 = 3;
 
-/// Longest path a unix socket can be bound to.
-pub const SOCKET_PATH_MAX: usize = 107;
-
 /// First of the host uids used when we run as root; no distribution hands these out.
 const ROOT_MODE_FIRST_UID: u32 = 0x7000_0000;
 

@@ -30,7 +30,7 @@ use super::spec::{
     home_dir, run_dir, socket_path, tmp_dir,
 };
 use super::sys::{self, Cloned};
-use super::{limits, seccomp};
+use super::{limits, seccomp, socket};
 
 /// The argument that makes us the reaper.
 const REAPER: &str = "reaper";
@@ -99,7 +99,8 @@ fn hold(spec: &Spec, answer_to: &mut File) -> Result<(), Failure> {
     let lock = take_lock(&spec.dir).or_fail(Stage::Lock, &spec.dir)?;
     let mut lock =
         lock.ok_or(io::Error::from_raw_os_error(libc::EBUSY)).or_fail(Stage::Lock, &spec.dir)?;
-    let listener = listen(&socket_path(&spec.dir)).or_fail(Stage::Socket, "toolbox.sock")?;
+    let listener =
+        socket::listen(&socket_path(&spec.dir)).or_fail(Stage::Socket, "toolbox.sock")?;
     let started = match spec.isolation {
         Isolation::Namespaces => start_isolated(spec, listener),
         Isolation::None => start_plain(spec, listener),
@@ -139,14 +140,6 @@ fn make_directories(spec: &Spec) -> io::Result<()> {
 fn stand_in(spec: &Spec) -> Option<u32> {
     let as_root = rustix::process::geteuid().is_root() && spec.isolation == Isolation::Namespaces;
     as_root.then(|| spec.root_mode_uid.unwrap_or_else(|| super::spec::root_mode_uid(&spec.id)))
-}
-
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    UnixListener::bind(path)
 }
 
 fn record(lock: &mut File, init: Pid) -> io::Result<Holder> {

@@ -1,5 +1,6 @@
 //! The way into a sandbox: one request to its toolbox, bytes untouched in both directions.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,6 +13,7 @@ use tokio::net::UnixStream;
 use super::access;
 use super::life::{Life, Reach, Using};
 use super::problem::of_proxy;
+use crate::jail::socket::Address;
 
 /// The query parameter that can carry a credential where headers cannot be set.
 pub(super) const QUERY_KEY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
@@ -108,7 +110,7 @@ pub(super) async fn forward(
             return refuse(StatusCode::NOT_FOUND, &message);
         }
     };
-    let stream = match UnixStream::connect(&socket).await {
+    let stream = match connect(&socket).await {
         Ok(stream) => stream,
         Err(err) => {
             tracing::debug!(%err, id, "a toolbox does not listen");
@@ -122,6 +124,11 @@ pub(super) async fn forward(
         tracing::debug!(%err, id, "a toolbox hung up");
         StatusCode::BAD_GATEWAY.into_response()
     })
+}
+
+async fn connect(socket: &Path) -> std::io::Result<UnixStream> {
+    let address = Address::of(socket)?;
+    UnixStream::connect(address.path()).await
 }
 
 #[derive(Debug, thiserror::Error)]

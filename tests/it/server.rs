@@ -205,6 +205,32 @@ fn a_crash_of_the_server_costs_nobody_their_sandbox() {
 }
 
 #[test]
+fn a_directory_far_below_is_as_good_as_any() {
+    let deep = format!("{0}/{0}/{0}", "far-below-".repeat(6));
+    for isolation in ["none", "namespaces"] {
+        if isolation == "namespaces" && !isolation_is_possible() {
+            continue;
+        }
+        let mut server = TestServer::start_with(isolation, &deep);
+        assert!(server.data_dir().as_os_str().len() > 150);
+        let id = server.create("{}")["id"].as_str().unwrap().to_owned();
+        assert_eq!(server.execute(&id, "echo one"), "one\n");
+        server.crash_and_restart();
+        assert_eq!(server.execute(&id, "echo two"), "two\n");
+        for what in ["stop", "start"] {
+            assert_eq!(server.call("POST", &format!("/api/sandbox/{id}/{what}"), "").status, 200);
+        }
+        assert_eq!(server.execute(&id, "echo three"), "three\n");
+    }
+}
+
+/// Whether this machine lets us make isolated sandboxes; the jail's own tests say why when it does not.
+fn isolation_is_possible() -> bool {
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_sandbox-coder"));
+    sandbox_coder::jail::probe::probe(binary).is_ok()
+}
+
+#[test]
 fn a_port_is_previewed_by_those_who_may() {
     let server = TestServer::start();
     let id = server.create("{}")["id"].as_str().unwrap().to_owned();

@@ -18,7 +18,9 @@ pub struct TestServer {
     pub api_url: String,
     /// Host and port.
     pub addr: String,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
+    isolation: &'static str,
+    data_dir: PathBuf,
     child: Option<Child>,
 }
 
@@ -45,16 +47,23 @@ impl Answer {
 impl TestServer {
     /// A server without isolation, which works on every machine.
     pub fn start() -> Self {
-        // Short, for the sockets below it.
-        let dir = tempfile::Builder::new().prefix("sc").tempdir_in("/tmp").unwrap();
-        let mut server = Self { api_url: String::new(), addr: String::new(), dir, child: None };
+        Self::start_with("none", "d")
+    }
+
+    /// A server of this isolation in this directory below one of its own.
+    pub fn start_with(isolation: &'static str, data_dir: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join(data_dir);
+        let (api_url, addr) = (String::new(), String::new());
+        let mut server = Self { api_url, addr, _dir: dir, isolation, data_dir, child: None };
         server.run(&[]);
         server
     }
 
     fn run(&mut self, more: &[&str]) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sandbox-coder"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--api-key", KEY, "--isolation", "none"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--api-key", KEY])
+            .args(["--isolation", self.isolation])
             .arg("--data-dir")
             .arg(self.data_dir())
             .args(more)
@@ -76,7 +85,7 @@ impl TestServer {
 
     /// Where its records are.
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("d")
+        self.data_dir.clone()
     }
 
     /// Kills the server, as a crash would, and starts another in the same directory.
