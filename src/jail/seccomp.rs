@@ -81,7 +81,7 @@ const DENIED: &[i64] = &[
 ];
 
 /// `ioctl` requests that type into a terminal as if its user did.
-const TYPING: [u64; 2] = [libc::TIOCSTI as u64, 0x541c]; // TIOCLINUX
+const TYPING: [u64; 2] = [libc::TIOCSTI, 0x541c]; // TIOCLINUX
 
 /// The filter for this machine.
 pub(super) fn program() -> Result<BpfProgram, seccompiler::Error> {
@@ -199,9 +199,9 @@ mod tests {
                 [1 << 32 | libc::AF_VSOCK as u64, 0, 0, 0, 0, 0],
                 refuse(libc::EPERM),
             ),
-            (libc::SYS_ioctl, [0, libc::TIOCSTI as u64, 0, 0, 0, 0], refuse(libc::EPERM)),
-            (libc::SYS_ioctl, [0, 1 << 32 | libc::TIOCSTI as u64, 0, 0, 0, 0], refuse(libc::EPERM)),
-            (libc::SYS_ioctl, [0, libc::TIOCGWINSZ as u64, 0, 0, 0, 0], ALLOW),
+            (libc::SYS_ioctl, [0, libc::TIOCSTI, 0, 0, 0, 0], refuse(libc::EPERM)),
+            (libc::SYS_ioctl, [0, 1 << 32 | libc::TIOCSTI, 0, 0, 0, 0], refuse(libc::EPERM)),
+            (libc::SYS_ioctl, [0, libc::TIOCGWINSZ, 0, 0, 0, 0], ALLOW),
         ];
         for (nr, args, wanted) in table {
             assert_eq!(verdict(&program, nr as u32, args), wanted, "call {nr} {args:x?}");

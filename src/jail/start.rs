@@ -188,7 +188,7 @@ fn start_isolated(spec: &Spec, listener: UnixListener) -> Result<Pid, Failure> {
     }
     // Root opens the host's paths while it is root; anybody else can only inside the new namespaces.
     let sources = stand_in.map(|_| mounts::open_sources(spec)).transpose()?;
-    let (mut status, status_in) = pipe().or_fail(Stage::Clone, "pipe")?;
+    let (mut status, mut status_in) = pipe().or_fail(Stage::Clone, "pipe")?;
     let (go, mut go_in) = pipe().or_fail(Stage::Clone, "pipe")?;
     match sys::clone_process(namespaces(spec.network)).or_fail(Stage::Clone, "")? {
         Cloned::Child => {
@@ -197,7 +197,7 @@ fn start_isolated(spec: &Spec, listener: UnixListener) -> Result<Pid, Failure> {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
-            say(&mut File::from(status_in), &Answer::Failed(failure));
+            say(&mut status_in, &Answer::Failed(failure));
             leave()
         }
         Cloned::Parent(init) => {
@@ -259,7 +259,7 @@ fn heard(status: &mut File) -> Result<(), Failure> {
 fn start_plain(spec: &Spec, listener: UnixListener) -> Result<Pid, Failure> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .or_fail(Stage::Identity, "subreaper")?;
-    let (mut status, status_in) = pipe().or_fail(Stage::Clone, "pipe")?;
+    let (mut status, mut status_in) = pipe().or_fail(Stage::Clone, "pipe")?;
     match sys::clone_process(0).or_fail(Stage::Clone, "")? {
         Cloned::Child => {
             drop(status);
@@ -267,7 +267,7 @@ fn start_plain(spec: &Spec, listener: UnixListener) -> Result<Pid, Failure> {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
-            say(&mut File::from(status_in), &Answer::Failed(failure));
+            say(&mut status_in, &Answer::Failed(failure));
             leave()
         }
         Cloned::Parent(toolbox) => {
