@@ -140,16 +140,42 @@ fn known(cause: &Cause, diagnosis: &mut Diagnosis) -> Option<(ErrorCode, Option<
         diagnosis.tail.clone_from(&e.tail);
         return Some((e.code, e.hint.clone()));
     }
-    if let Some(e) = cause.downcast_ref::<crate::config::Error>() {
-        return Some((e.code(), None));
+    if let Some(e) = cause.downcast_ref::<crate::daytona::Error>() {
+        return Some(of_daytona(e, diagnosis));
     }
-    if let Some(e) = cause.downcast_ref::<crate::state::Error>() {
-        return Some((e.code(), None));
+    if let Some(crate::sync::Error::Daytona(e)) = cause.downcast_ref() {
+        return Some(of_daytona(e, diagnosis));
     }
+    macro_rules! coded {
+        ($($error:ty),+ $(,)?) => {
+            $(if let Some(e) = cause.downcast_ref::<$error>() { return Some((e.code(), None)); })+
+        };
+    }
+    coded!(
+        crate::agent::Error,
+        crate::config::Error,
+        crate::run::start::SpecError,
+        crate::state::Error,
+        crate::sync::Error,
+        crate::sync::threats::Unsafe,
+        crate::worktree::Error,
+        crate::worktree::apply::Error,
+    );
+    #[cfg(target_os = "linux")]
+    coded!(crate::server::Error, crate::server::daemon::Error);
     if cause.downcast_ref::<std::io::Error>().is_some() {
         return Some((ErrorCode::HostIo, None));
     }
     None
+}
+
+fn of_daytona(
+    error: &crate::daytona::Error,
+    diagnosis: &mut Diagnosis,
+) -> (ErrorCode, Option<String>) {
+    diagnosis.http_status = error.http_status();
+    diagnosis.retry_after_s = error.retry_after().map(|d| d.as_secs());
+    (error.code(), None)
 }
 
 #[cfg(test)]

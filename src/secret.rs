@@ -30,6 +30,12 @@ impl fmt::Display for Secret {
     }
 }
 
+/// A short name for a text that is too long or too private to be remembered itself.
+pub fn fingerprint(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(&Sha256::digest(text)[..8])
+}
+
 /// Masks known secret values wherever they occur in text.
 #[derive(Clone, Default)]
 pub struct Scrubber {

@@ -1,60 +1,176 @@
 //! The command line: definitions, help, dispatch.
+//!
+//! `--help`, `--version`, completions and the manual touch no network, no repository and no runtime.
 
 pub mod args;
 pub mod generate;
+mod lists;
+mod runs;
+mod serve;
 pub mod tree;
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::ArgMatches;
+
+use crate::config::{Config, Sources};
+use crate::error::diagnose;
+use crate::event::{Done, Event};
+use crate::exit::Exit;
+use crate::ui;
 
 /// Parses the process arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
-    match std::env::args().nth(1).as_deref() {
+    match std::env::args_os().nth(1).as_deref().and_then(|a| a.to_str()) {
         // What runs inside a sandbox starts before any thread or runtime exists.
         Some("__sandbox-init") => return crate::jail::main(),
         Some("__toolbox") => return crate::toolbox::main(),
         Some(crate::server::daemon::COMMAND) => return crate::server::daemon::main(),
-        Some("serve") => return serve(),
         _ => {}
     }
-    ExitCode::SUCCESS
+    let names = tree::names();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let words = args::complete(std::env::args_os().collect(), &names);
+    match tree::command().try_get_matches_from(&words) {
+        Ok(matches) => ExitCode::from(dispatch(&matches, &names)),
+        Err(error) => ExitCode::from(refused(&error, &words)),
+    }
 }
 
-/// `serve`, with the flags its tests need.
-#[cfg(target_os = "linux")]
-fn serve() -> ExitCode {
-    use crate::server::{Clock, Isolation, ServeOptions};
-    use std::io::Write;
-    let words: Vec<String> = std::env::args().skip(2).collect();
-    let flag = |name: &str| words.windows(2).find(|two| two[0] == name).map(|two| two[1].clone());
-    let options = ServeOptions {
-        listen: flag("--listen")
-            .and_then(|t| t.parse().ok())
-            .unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
-        api_key: flag("--api-key").map(crate::secret::Secret::new),
-        data_dir: flag("--data-dir").map_or_else(std::env::temp_dir, Into::into),
-        isolation: flag("--isolation")
-            .and_then(|t| t.parse().ok())
-            .unwrap_or(Isolation::Namespaces),
-        binary: std::env::current_exe().unwrap_or_default(),
-        tool_dirs: Vec::new(),
-        idle_exit: flag("--idle-exit")
-            .and_then(|t| t.parse().ok())
-            .map(std::time::Duration::from_secs),
-        clock: Clock::System,
-    };
-    let say = |text: &str| {
-        let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    };
-    let served =
-        tokio::runtime::Runtime::new().map(|rt| rt.block_on(crate::server::serve(options, say)));
-    match served {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(err)) => {
-            let _ = writeln!(std::io::stderr(), "error: {err}");
-            ExitCode::from(err.code().exit().code())
+/// One line for each command.
+fn dispatch(matches: &ArgMatches, names: &[&str]) -> u8 {
+    let (name, args) = matches.subcommand().expect("a command is required");
+    match name {
+        "run" => runs::run(args, names),
+        "exec" => runs::exec(args),
+        "pull" => runs::pull(args),
+        "attach" => runs::attach(args),
+        "logs" => runs::logs(args),
+        "diff" => lists::diff(args),
+        "undo" => runs::undo(args),
+        "status" => lists::status(args),
+        "ls" => lists::ls(args),
+        "stop" => lists::stop(args),
+        "rm" => lists::rm(args),
+        "preview" => lists::preview(args),
+        "snapshot" => {
+            lists::snapshots(args.subcommand_matches("list").expect("the only one, and required"))
         }
-        Err(_) => ExitCode::FAILURE,
+        "serve" => serve::serve(args),
+        "doctor" => lists::doctor(args),
+        "config" => lists::config(args),
+        "completions" => {
+            let shell = args.get_one::<clap_complete::Shell>("shell").expect("required");
+            print_bytes(&generate::completions(*shell))
+        }
+        "man" => generate::man().map_or(Exit::Internal.code(), |page| print_bytes(&page)),
+        other => unreachable!("`{other}` is not in the tree of commands"),
     }
+}
+
+fn print_bytes(bytes: &[u8]) -> u8 {
+    ui::terminal::out(&String::from_utf8_lossy(bytes));
+    Exit::Ok.code()
+}
+
+/// Help and version are answers; everything else the parser says is a usage error, told like any other.
+fn refused(error: &clap::Error, words: &[OsString]) -> u8 {
+    use clap::error::ErrorKind::*;
+    match error.kind() {
+        DisplayHelp | DisplayVersion => {
+            let _ = error.print();
+            return Exit::Ok.code();
+        }
+        DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            return Exit::Usage.code();
+        }
+        _ => {}
+    }
+    if words.iter().any(|w| w == "--json") {
+        let text = error.to_string();
+        let message =
+            text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        fail_json(crate::error::Diagnosis::usage(message));
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage.code()
+}
+
+/// Settings of one invocation.
+fn resolve(
+    args: &ArgMatches,
+    worktree: Option<&std::path::Path>,
+) -> Result<Config, crate::config::Error> {
+    let variable = |name: &str| std::env::var(name).ok();
+    Config::resolve(Sources { flags: args::layer(args), variable: &variable, worktree })
+}
+
+/// How this invocation talks, before any setting is resolved: a failure of the settings needs it too.
+fn output_options(args: &ArgMatches) -> ui::Options {
+    let on = |key: &'static str| {
+        let variable =
+            crate::config::settings::Setting::by_key(key).map(|s| s.variable()).unwrap_or_default();
+        args.get_flag(key)
+            || std::env::var(variable).is_ok_and(|v| matches!(v.trim(), "1" | "true" | "yes"))
+    };
+    ui::Options {
+        json: on("json"),
+        raw: on("raw"),
+        quiet: on("quiet"),
+        verbose: on("verbose") || on("debug"),
+        terminal: ui::terminal::stderr_draws(),
+        colour: ui::terminal::colour(),
+    }
+}
+
+/// Tells a failure outside any run, as text or as the two JSON lines of a run that never began.
+fn fail(args: &ArgMatches, error: &anyhow::Error) -> u8 {
+    let diagnosis = diagnose(error);
+    let exit = diagnosis.exit().code();
+    if output_options(args).json {
+        fail_json(diagnosis);
+    } else {
+        ui::terminal::err(&diagnosis.text(ui::terminal::colour()));
+    }
+    exit
+}
+
+fn fail_json(diagnosis: crate::error::Diagnosis) {
+    let exit = diagnosis.exit();
+    let mut json = ui::Lines::new(crate::flow::new_run_id());
+    ui::terminal::out(&json.line(&Event::Error(Box::new(diagnosis.event()))));
+    ui::terminal::out(&json.line(&Event::Done(Box::new(Done::plain(exit)))));
+}
+
+/// Logging on standard error: silent by default, `-v` our steps, `--debug` every request; a filter in
+/// `SANDBOX_CODER_LOG` overrides.
+fn start_logging(args: &ArgMatches) {
+    let level = match (args.get_flag("debug"), args.get_flag("verbose")) {
+        (true, _) => "sandbox_coder=debug",
+        (false, true) => "sandbox_coder=info",
+        _ => "sandbox_coder=error",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SANDBOX_CODER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ui::terminal::colour())
+        .with_target(false)
+        .try_init();
+}
+
+/// The client needs one thread for the wire; blocking work has a pool of its own.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn cwd() -> anyhow::Result<PathBuf> {
+    use anyhow::Context as _;
+    std::env::current_dir().context("find the current directory")
 }

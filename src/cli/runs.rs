@@ -25,14 +25,24 @@ pub fn run(args: &ArgMatches, names: &[&str]) -> u8 {
         Err(error) => return fail(args, &error),
     };
     let session = args.get_one::<String>("session").cloned();
-    report(args, |cx| async move { flow::run::run(&cx, flow::run::Request { prompt, session }).await })
+    report(
+        args,
+        |cx| async move { flow::run::run(&cx, flow::run::Request { prompt, session }).await },
+    )
 }
 
 /// `exec`
 pub fn exec(args: &ArgMatches) -> u8 {
-    let argv = args.get_many::<std::ffi::OsString>("command").into_iter().flatten().cloned().collect();
-    let stdin = if args.get_flag("stdin") { all_stdin() } else { piped_stdin(args.get_flag("tty")) };
-    let request = flow::exec::Request { argv, tty: args.get_flag("tty"), no_sync: args.get_flag("no-sync"), stdin };
+    let argv =
+        args.get_many::<std::ffi::OsString>("command").into_iter().flatten().cloned().collect();
+    let stdin =
+        if args.get_flag("stdin") { all_stdin() } else { piped_stdin(args.get_flag("tty")) };
+    let request = flow::exec::Request {
+        argv,
+        tty: args.get_flag("tty"),
+        no_sync: args.get_flag("no-sync"),
+        stdin,
+    };
     report(args, |cx| async move { flow::exec::exec(&cx, request).await })
 }
 
@@ -51,7 +61,8 @@ pub fn attach(args: &ArgMatches) -> u8 {
 /// `logs`
 pub fn logs(args: &ArgMatches) -> u8 {
     let run = args.get_one::<String>("run").cloned();
-    let (follow, from) = (args.get_flag("follow"), args.get_one::<u64>("from").copied().unwrap_or(0));
+    let (follow, from) =
+        (args.get_flag("follow"), args.get_one::<u64>("from").copied().unwrap_or(0));
     report(args, |cx| async move { flow::attach::logs(&cx, run.as_deref(), follow, from).await })
 }
 
@@ -114,7 +125,12 @@ fn finish_screen(screen: std::thread::JoinHandle<()>, leaving: &CancellationToke
     let _ = screen.join();
 }
 
-async fn tell_end(reporter: &Reporter, ended: anyhow::Result<Summary>, told: &Told, began: Instant) -> u8 {
+async fn tell_end(
+    reporter: &Reporter,
+    ended: anyhow::Result<Summary>,
+    told: &Told,
+    began: Instant,
+) -> u8 {
     let summary = match ended {
         Ok(summary) => summary,
         Err(error) => {
@@ -133,9 +149,14 @@ async fn tell_end(reporter: &Reporter, ended: anyhow::Result<Summary>, told: &To
 }
 
 /// Turns the process's signals into the flow's: the first asks, the second leaves at once.
-async fn listen(first: watch::Sender<Option<Signal>>, second: CancellationToken, leaving: CancellationToken) {
+async fn listen(
+    first: watch::Sender<Option<Signal>>,
+    second: CancellationToken,
+    leaving: CancellationToken,
+) {
     use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let kinds =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [Ok(mut int), Ok(mut term), Ok(mut hup)] = kinds else { return };
     loop {
         let came = tokio::select! {
@@ -155,13 +176,22 @@ async fn listen(first: watch::Sender<Option<Signal>>, second: CancellationToken,
 /// The prompt from wherever it is given. Only `-` and a file may hold more than a few words.
 fn prompt(args: &ArgMatches, names: &[&str]) -> anyhow::Result<Vec<u8>> {
     let prompt = match args.get_one::<String>("prompt-file") {
-        Some(file) => std::fs::read(file).with_context(|| format!("read the prompt from `{file}`"))?,
+        Some(file) => {
+            std::fs::read(file).with_context(|| format!("read the prompt from `{file}`"))?
+        }
         None => {
-            let words: Vec<&str> = args.get_many::<String>("prompt").into_iter().flatten().map(String::as_str).collect();
+            let words: Vec<&str> = args
+                .get_many::<String>("prompt")
+                .into_iter()
+                .flatten()
+                .map(String::as_str)
+                .collect();
             match words.as_slice() {
                 ["-"] => {
                     let mut text = Vec::new();
-                    std::io::stdin().read_to_end(&mut text).context("read the prompt from standard input")?;
+                    std::io::stdin()
+                        .read_to_end(&mut text)
+                        .context("read the prompt from standard input")?;
                     text
                 }
                 [word] if super::args::misspelt(word, names).is_some() => {
@@ -193,7 +223,8 @@ fn piped_stdin(tty: bool) -> Option<Vec<u8>> {
     if ready { all_stdin() } else { None }
 }
 
-const STDIN_PATIENCE: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+const STDIN_PATIENCE: rustix::event::Timespec =
+    rustix::event::Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 
 /// Standard input to its end. An empty or closed one is none.
 fn all_stdin() -> Option<Vec<u8>> {

@@ -2,43 +2,184 @@
 
 use std::time::{Duration, Instant};
 
-use crate::agent::{Ended, Line, Lines, Parser};
+use crate::agent::{Line, Lines, Parser};
+use crate::daytona::Toolbox;
 use crate::event::{AgentEvent, AgentState, Event, OutputKind, Phase, Stream};
 use crate::flow::{Context, Signal};
+use crate::run::outcome::{End, Stop};
+use crate::run::view::{self, Seen, ViewOptions};
+use crate::run::{self, Offsets, RunRef};
 
 /// How often silence is broken by a heartbeat.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// An agent that said its last word gets this long to leave.
 pub const LINGER: Duration = Duration::from_secs(30);
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(250);
 /// The longest text in one event; longer lines come in pieces.
 const EVENT_TEXT_MAX: usize = 32 * 1024;
 
-/// Why the watching ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
-    /// The process ended by itself, with this status.
-    Exited(i32),
-    /// It is gone without a status.
-    Lost,
-    /// A signal asked us to stop it.
-    Signal(Signal),
-    /// It exceeded `--timeout`.
-    Timeout,
-    /// It was silent for longer than `--idle-timeout`.
-    Idle,
-    /// It had said its last word and did not leave.
-    Lingering,
+/// How long the sandbox may take to stop a run, beyond the grace.
+const STOP_SLACK: Duration = Duration::from_secs(3);
+
+/// How a followed run ended.
+#[derive(Debug)]
+pub struct Followed {
+    /// The recorded end.
+    pub end: End,
+    /// Why we stopped it, if we did.
+    pub stop: Option<Stop>,
+    /// A signal that asked us to leave.
+    pub signal: Option<Signal>,
+    /// The agent's parser, for its verdict.
+    pub parser: Option<Parser>,
 }
 
-impl Stop {
-    /// In the words of the agent's parser; `status` is what stopping it recorded.
-    pub fn ended(self) -> Ended {
-        match self {
-            Stop::Exited(code) => Ended::Exited(code),
-            Stop::Lost => Ended::Lost,
-            Stop::Lingering => Ended::Lingering,
-            Stop::Signal(_) | Stop::Timeout | Stop::Idle => Ended::Cancelled,
+/// What to follow and for how long.
+#[derive(Debug)]
+pub struct Watch<'w> {
+    /// Where it runs.
+    pub toolbox: &'w Toolbox,
+    /// Which run.
+    pub run: RunRef,
+    /// It was started just now.
+    pub fresh: bool,
+    /// From where.
+    pub from: Offsets,
+    /// The whole time; `None` is for ever.
+    pub timeout: Option<Duration>,
+    /// The longest silence.
+    pub idle: Option<Duration>,
+    /// Leave after a signal without stopping the run.
+    pub leave: bool,
+}
+
+/// Follows a run to its end, or to the reason to stop it. One loop owns the truth: output, deadlines and
+/// signals are told to it, and nobody else decides.
+pub async fn follow(
+    cx: &Context,
+    watch: Watch<'_>,
+    mut reader: Reader,
+) -> anyhow::Result<Followed> {
+    let options = ViewOptions { fresh: watch.fresh, ..ViewOptions::default() };
+    let mut view = view::follow(watch.toolbox, &watch.run, watch.from, options);
+    let clock = Clock::start();
+    let mut tick = tokio::time::interval(TICK);
+    let mut last_told = Instant::now();
+    let (end, stop, signal) = loop {
+        tokio::select! {
+            biased;
+            signal = cx.signals.first() => break (None, stop_of(signal), Some(signal)),
+            seen = view.next() => match seen {
+                Some(Ok(Seen::Bytes { stream, bytes, .. })) => {
+                    last_told = Instant::now();
+                    let stream = match stream { run::Stream::Out => Stream::Stdout, run::Stream::Err => Stream::Stderr };
+                    reader.take(cx, stream, bytes).await;
+                }
+                Some(Ok(Seen::Trouble { attempt, why })) => {
+                    last_told = Instant::now();
+                    let message = format!("the live output was lost ({why}); reconnecting, attempt {attempt}");
+                    cx.reporter.warn("stream.reconnecting", message, None).await;
+                }
+                Some(Ok(Seen::End { exit, .. })) => break (Some(exit.map_or(End::Lost, End::Exit)), None, None),
+                Some(Err(error)) => return Err(error.into()),
+                None => break (Some(End::Lost), None, None),
+            },
+            _ = tick.tick() => {
+                if let Some(stop) = overdue(&clock, &watch, &reader) {
+                    break (None, Some(stop), None);
+                }
+                if last_told.elapsed() >= HEARTBEAT {
+                    last_told = Instant::now();
+                    let state = cx.told().sandbox.as_ref().map(|s| s.state.clone()).unwrap_or_default();
+                    heartbeat(cx, Phase::Agent, reader.last_output.elapsed(), reader.offset, &state).await;
+                }
+            }
         }
+    };
+    let end = match end {
+        Some(end) => end,
+        None if watch.leave && signal.is_some() => End::Lost,
+        None => end_it(cx, &watch, &mut view, &mut reader).await,
+    };
+    reader.finish(cx).await;
+    // Deleting the terminal over there is nobody's reason to wait.
+    let _ = tokio::time::timeout(Duration::from_millis(1500), view.close()).await;
+    Ok(Followed { end, stop, signal, parser: reader.into_parser() })
+}
+
+/// Stops the run's whole tree and takes what it still said.
+async fn end_it(
+    cx: &Context,
+    watch: &Watch<'_>,
+    view: &mut view::View,
+    reader: &mut Reader,
+) -> End {
+    let grace = cx.config.grace.min(Duration::from_secs(10)) / 2;
+    let stopping = run::stop::stop(watch.toolbox, &watch.run, grace);
+    let stopped = match tokio::time::timeout(grace + STOP_SLACK, stopping).await {
+        Ok(Ok(stopped)) => stopped.exit,
+        _ => None,
+    };
+    let rest = async {
+        while let Some(Ok(seen)) = view.next().await {
+            match seen {
+                Seen::Bytes { stream, bytes, .. } => {
+                    let stream = match stream {
+                        run::Stream::Out => Stream::Stdout,
+                        run::Stream::Err => Stream::Stderr,
+                    };
+                    reader.take(cx, stream, bytes).await;
+                }
+                Seen::End { .. } => return,
+                Seen::Trouble { .. } => {}
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+    stopped.map_or(End::Lost, End::Exit)
+}
+
+fn stop_of(signal: Signal) -> Option<Stop> {
+    Some(match signal {
+        Signal::Interrupt => Stop::Interrupted,
+        Signal::Terminate => Stop::Terminated,
+        Signal::Hangup => Stop::Hangup,
+    })
+}
+
+fn overdue(clock: &Clock, watch: &Watch<'_>, reader: &Reader) -> Option<Stop> {
+    if watch.timeout.is_some_and(|limit| clock.elapsed() >= limit) {
+        return Some(Stop::Timeout);
+    }
+    if watch.idle.is_some_and(|limit| reader.last_output.elapsed() >= limit) {
+        return Some(Stop::Silent);
+    }
+    let lingers = reader.last_word.is_some_and(|at| at.elapsed() >= LINGER);
+    (lingers || reader.hopeless()).then_some(Stop::Lingering)
+}
+
+/// A clock that goes on while the machine sleeps: a suspended laptop does not give an agent more time.
+struct Clock {
+    began: rustix::time::Timespec,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { began: Self::now() }
+    }
+
+    fn now() -> rustix::time::Timespec {
+        #[cfg(target_os = "linux")]
+        let id = rustix::time::ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let id = rustix::time::ClockId::Monotonic;
+        rustix::time::clock_gettime(id)
+    }
+
+    fn elapsed(&self) -> Duration {
+        let now = Self::now();
+        Duration::from_secs(now.tv_sec.saturating_sub(self.began.tv_sec).max(0).unsigned_abs())
     }
 }
 
@@ -46,7 +187,8 @@ impl Stop {
 pub struct Reader {
     parser: Option<Parser>,
     agent: String,
-    json: bool,
+    /// The agent speaks JSON: it is shown by what it means, not as it is.
+    speaks_json: bool,
     raw: bool,
     lines: [Lines; 2],
     session: Option<String>,
@@ -60,17 +202,23 @@ pub struct Reader {
 
 impl Reader {
     /// A reader for one run. Without a parser, output is passed on as it comes.
-    pub fn new(agent: &str, parser: Option<Parser>, json: bool, raw: bool, from: [u64; 2]) -> Self {
+    pub fn new(
+        agent: &str,
+        parser: Option<Parser>,
+        speaks_json: bool,
+        raw: bool,
+        from: Offsets,
+    ) -> Self {
         Self {
             parser,
             agent: agent.to_owned(),
-            json,
+            speaks_json,
             raw,
-            lines: from.map(Lines::at),
+            lines: [Lines::at(from.out), Lines::at(from.err)],
             session: None,
             last_output: Instant::now(),
             last_word: None,
-            offset: from[0],
+            offset: from.out,
         }
     }
 
@@ -81,7 +229,7 @@ impl Reader {
             self.offset += bytes.len() as u64;
         }
         // Agents that speak JSON are shown by what they mean; all other output is shown as it is.
-        if self.raw || !self.parser.as_ref().is_some_and(Parser::speaks_json) {
+        if self.raw || !self.speaks_json {
             cx.reporter.output(stream, bytes.clone()).await;
         }
         let mut lines = Vec::new();
@@ -102,6 +250,10 @@ impl Reader {
         }
     }
 
+    fn hopeless(&self) -> bool {
+        self.parser.as_ref().is_some_and(|p| p.hopeless().is_some())
+    }
+
     /// The parser, for its verdict.
     pub fn into_parser(self) -> Option<Parser> {
         self.parser
@@ -116,13 +268,12 @@ impl Reader {
             Some(parsed) => (parsed.kind, parsed.json, parsed.events),
             None => (OutputKind::Text, None, Vec::new()),
         };
-        if self.json {
-            self.tell_line(cx, stream, &line, kind, json).await;
-        }
+        self.tell_line(cx, stream, &line, kind, json).await;
         for event in events {
             self.tell_event(cx, event).await;
         }
-        if self.last_word.is_none() && self.parser.as_ref().is_some_and(Parser::terminal_event_seen) {
+        if self.last_word.is_none() && self.parser.as_ref().is_some_and(Parser::terminal_event_seen)
+        {
             self.last_word = Some(Instant::now());
         }
     }
@@ -136,8 +287,14 @@ impl Reader {
         json: Option<serde_json::Value>,
     ) {
         if kind == OutputKind::Json && line.bytes.len() <= EVENT_TEXT_MAX {
-            let event =
-                Event::AgentOutput { kind, stream, data: None, json, offset: line.offset, partial: line.partial };
+            let event = Event::AgentOutput {
+                kind,
+                stream,
+                data: None,
+                json,
+                offset: line.offset,
+                partial: line.partial,
+            };
             return cx.reporter.event(event).await;
         }
         let text = String::from_utf8_lossy(&line.bytes);
@@ -204,9 +361,19 @@ fn floor_boundary(text: &str, at: usize) -> usize {
 }
 
 /// Breaks silence.
-pub async fn heartbeat(cx: &Context, phase: Phase, idle: Duration, offset: u64, sandbox_state: &str) {
-    let event =
-        Event::Heartbeat { phase, idle_s: idle.as_secs(), offset, sandbox_state: sandbox_state.to_owned() };
+pub async fn heartbeat(
+    cx: &Context,
+    phase: Phase,
+    idle: Duration,
+    offset: u64,
+    sandbox_state: &str,
+) {
+    let event = Event::Heartbeat {
+        phase,
+        idle_s: idle.as_secs(),
+        offset,
+        sandbox_state: sandbox_state.to_owned(),
+    };
     cx.reporter.event(event).await;
 }
 

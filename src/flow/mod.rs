@@ -3,6 +3,20 @@
 //! A flow learns of Ctrl-C from [`Signals`] and tells what happens through a [`Reporter`], so it runs in
 //! a test without a terminal. It never prints and never exits.
 
+pub mod attach;
+pub mod doctor;
+pub mod exec;
+pub mod follow;
+pub mod home;
+pub mod list;
+pub mod open;
+pub mod pull;
+pub mod run;
+pub mod sandbox;
+pub mod send;
+pub mod service;
+pub mod undo;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -162,4 +176,21 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         Ok(value) => value,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+/// The failure of a command that a signal ended before it had anything to bring home.
+pub fn ended_by(signal: Signal) -> anyhow::Error {
+    use crate::error::Failure;
+    use crate::exit::ErrorCode;
+    let (code, words) = match signal {
+        Signal::Interrupt => (ErrorCode::RunInterrupted, "interrupted"),
+        Signal::Terminate => (ErrorCode::RunTerminated, "terminated"),
+        Signal::Hangup => (ErrorCode::RunHangup, "the terminal went away"),
+    };
+    Failure::new(code, words).into()
+}
+
+/// Milliseconds-free RFC 3339 for records.
+pub fn now() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
 }

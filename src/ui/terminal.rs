@@ -4,8 +4,13 @@ use std::io::{IsTerminal, Write};
 
 /// Writes a result on standard output. A closed pipe is not an error: the reader has seen enough.
 pub fn out(text: &str) {
+    out_bytes(text.as_bytes());
+}
+
+/// Writes a result that need not be text on standard output.
+pub fn out_bytes(bytes: &[u8]) {
     let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 
 /// Writes a message on standard error.

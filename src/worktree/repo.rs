@@ -206,6 +206,17 @@ impl Repo {
         Ok(out.ok.then(|| OsString::from_vec(value.to_vec())))
     }
 
+    /// Whether the executable bit counts here.
+    pub fn file_mode(&self) -> Result<bool, Error> {
+        Ok(self.config(&["--type=bool"], "core.fileMode")?.is_none_or(|v| v != "false"))
+    }
+
+    /// The folder of hooks that git runs here, if the configuration names one.
+    pub fn hooks_path(&self) -> Result<Option<PathBuf>, Error> {
+        let path = self.config(&["--type=path"], "core.hooksPath")?;
+        Ok(path.map(|p| self.top.join(p)))
+    }
+
     /// Checks that this is still the worktree it was: git would otherwise answer for a parent repository.
     pub fn still_there(&self) -> Result<(), Error> {
         let gone = || Error::Gone { top: self.top.clone() };
@@ -363,6 +374,12 @@ impl Repo {
     pub fn set_base(&self, sandbox: &str, tree: Oid) -> Result<(), Error> {
         self.write_ref(&format!("refs/base/{sandbox}"), tree)
     }
+}
+
+/// The root of the worktree that holds `dir`, without any complaint.
+pub fn toplevel_of(dir: &Path) -> Option<PathBuf> {
+    let out = output(git_command(dir).args(["rev-parse", "--show-toplevel"])).ok()?;
+    out.ok.then(|| path_line(&out.stdout))
 }
 
 /// A name for this machine that survives reboots and renames where the system has one.

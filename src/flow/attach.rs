@@ -1,0 +1,150 @@
+//! A run is followed again after its first follower is gone; or its record is read.
+
+use super::follow::{Reader, Watch, follow};
+use super::open::Open;
+use super::run::{self, Ended};
+use super::sandbox::{self, Ready};
+use super::service::Service;
+use super::{Context, Summary};
+use crate::agent::{Kind, Parser};
+use crate::daytona::files::Download;
+use crate::error::Failure;
+use crate::event::{Event, Origin, Phase, Stream};
+use crate::exit::{ErrorCode, Exit};
+use crate::run::{Offsets, RunRef};
+use crate::state::{RunKind, RunRecord};
+
+/// `sandbox-coder attach`
+pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary> {
+    let mut open = Open::locked(cx, "attach").await?;
+    let mut record = choose(&open, wanted)?;
+    let name = open.sandbox_name(cx);
+    open.announce(cx, "attach", &name, None).await;
+    let service = Service::connect(cx).await?;
+    let ready = reach(cx, &service, &record).await?;
+    run::resume_with(cx, &["attach", &record.id]);
+    let kind = Kind::parse(&record.agent).unwrap_or(Kind::Command);
+    let json = !matches!(kind, Kind::Command);
+    let parser = (record.kind == RunKind::Agent).then(|| Parser::new(kind, None));
+    // All of it is read again: the agent's verdict needs every line, and nothing is stored twice here.
+    let reader = Reader::new(kind.name(), parser, json, cx.config.raw, Offsets::default());
+    let watch = Watch {
+        toolbox: &ready.toolbox,
+        run: run_ref(&ready, &record),
+        fresh: false,
+        from: Offsets::default(),
+        timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
+        idle: cx.config.idle_timeout,
+        leave: false,
+    };
+    let phase = cx.phase(Phase::Agent).await;
+    let began = std::time::Instant::now();
+    let followed = follow(cx, watch, reader).await?;
+    phase.end(None).await;
+    let ended = Ended { followed, kind, seconds: began.elapsed().as_secs_f64() };
+    run::finish(cx, &mut open, &service, &ready, &mut record, ended).await
+}
+
+/// `sandbox-coder logs`
+pub async fn logs(
+    cx: &Context,
+    wanted: Option<&str>,
+    following: bool,
+    from: u64,
+) -> anyhow::Result<Summary> {
+    let open = Open::unlocked(cx).await?;
+    let record = choose(&open, wanted)?;
+    let service = Service::connect(cx).await?;
+    let ready = reach(cx, &service, &record).await?;
+    let run = run_ref(&ready, &record);
+    if following {
+        let reader = Reader::new("logs", None, false, true, Offsets { out: from, err: 0 });
+        let from = Offsets { out: from, err: 0 };
+        let watch = Watch {
+            toolbox: &ready.toolbox,
+            run,
+            fresh: false,
+            from,
+            timeout: None,
+            idle: None,
+            leave: true,
+        };
+        let followed = follow(cx, watch, reader).await?;
+        return match followed.signal {
+            Some(signal) => Err(super::ended_by(signal)),
+            None => Ok(Exit::Ok.into()),
+        };
+    }
+    for (file, stream, from) in [("out", Stream::Stdout, from), ("err", Stream::Stderr, 0)] {
+        let mut download = ready.toolbox.download(&format!("{}/{file}", run.dir), from).await?;
+        print(cx, &mut download, stream).await?;
+    }
+    Ok(Exit::Ok.into())
+}
+
+async fn print(cx: &Context, download: &mut Download, stream: Stream) -> anyhow::Result<()> {
+    let mut lines = crate::agent::Lines::at(download.offset());
+    let mut ready = Vec::new();
+    while let Some(chunk) = download.chunk().await? {
+        lines.push(&chunk, |line| ready.push(line));
+        cx.reporter.output(stream, chunk).await;
+        tell(cx, stream, &mut ready).await;
+    }
+    lines.finish(|line| ready.push(line));
+    tell(cx, stream, &mut ready).await;
+    Ok(())
+}
+
+async fn tell(cx: &Context, stream: Stream, lines: &mut Vec<crate::agent::Line>) {
+    for line in lines.drain(..) {
+        let event = Event::AgentOutput {
+            kind: crate::event::OutputKind::Text,
+            stream,
+            data: Some(String::from_utf8_lossy(&line.bytes).into_owned()),
+            json: None,
+            offset: line.offset,
+            partial: line.partial,
+        };
+        cx.reporter.event(event).await;
+    }
+}
+
+/// The run of that id or beginning of one; without a name the latest.
+fn choose(open: &Open, wanted: Option<&str>) -> anyhow::Result<RunRecord> {
+    let runs: Vec<RunRecord> =
+        open.memory.runs()?.into_iter().filter(|r| r.kind != RunKind::Pull).collect();
+    let mut fits = runs.iter().filter(|r| wanted.is_none_or(|w| r.id.starts_with(w)));
+    match (fits.next(), fits.next(), wanted) {
+        (Some(first), _, None) | (Some(first), None, Some(_)) => Ok(first.clone()),
+        (Some(_), Some(_), Some(wanted)) => Err(Failure::new(
+            ErrorCode::RunNotFound,
+            format!("`{wanted}` begins more than one run's id"),
+        )
+        .into()),
+        (None, _, Some(wanted)) => Err(Failure::new(
+            ErrorCode::RunNotFound,
+            format!("no run `{wanted}` is known in this worktree"),
+        )
+        .into()),
+        (None, _, None) => {
+            Err(Failure::new(ErrorCode::RunNotFound, "no run is known in this worktree").into())
+        }
+    }
+}
+
+async fn reach(cx: &Context, service: &Service, record: &RunRecord) -> anyhow::Result<Ready> {
+    match service.client.find(&record.sandbox_id).await? {
+        Some(found) => sandbox::start(cx, service, found, Origin::Reused).await,
+        None => {
+            let message = format!("the sandbox of run `{}` is gone", record.id);
+            Err(Failure::new(ErrorCode::SandboxLost, message).into())
+        }
+    }
+}
+
+fn run_ref(ready: &Ready, record: &RunRecord) -> RunRef {
+    RunRef {
+        id: record.id.clone(),
+        dir: format!("{}/.sandbox-coder/runs/{}", ready.home, record.id),
+    }
+}

@@ -1,0 +1,235 @@
+//! Any command instead of an agent, with the same journey of the files.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::time::{Duration, Instant};
+
+use super::follow::{Followed, Reader, Watch, follow};
+use super::open::Open;
+use super::sandbox::{self, Ready};
+use super::send::{self, Sent};
+use super::service::Service;
+use super::{Context, Summary, home, run};
+use crate::error::Failure;
+use crate::event::{AgentDone, Phase, Usage};
+use crate::exit::{ErrorCode, Exit};
+use crate::run::outcome::{self, End};
+use crate::run::start::{self, Kind, RunSpec, What};
+use crate::run::{Offsets, RunRef};
+use crate::state::{RunKind, RunRecord};
+
+/// What `exec` is asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The command and its arguments, byte for byte.
+    pub argv: Vec<OsString>,
+    /// With a terminal.
+    pub tty: bool,
+    /// Neither send nor fetch.
+    pub no_sync: bool,
+    /// What was piped in.
+    pub stdin: Option<Vec<u8>>,
+}
+
+/// `sandbox-coder exec`
+pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
+    let mut open =
+        if request.no_sync { Open::unlocked(cx).await? } else { Open::locked(cx, "exec").await? };
+    let name = open.sandbox_name(cx);
+    open.announce(cx, "exec", &name, None).await;
+    let env = run::given_variables(cx)?;
+    let service = Service::connect(cx).await?;
+    let ready = match request.no_sync {
+        true => reach(cx, &open, &service).await?,
+        false => sandbox::obtain(cx, &mut open, &service).await?,
+    };
+    let run_ref = run_ref(cx, &ready);
+    let words = request.argv.iter().map(|w| w.clone().into_vec()).collect();
+    let spec = RunSpec {
+        run: run_ref.clone(),
+        kind: Kind::Exec { tty: request.tty.then_some((run::COLUMNS, run::ROWS)) },
+        command: What::Words(words),
+        cwd: Some(directory(&open, &ready)),
+        env,
+        stdin: request.stdin.clone(),
+        files: Vec::new(),
+        forget: Vec::new(),
+    };
+    let start = start::plan(&spec)?;
+    let mut record = record(cx, &request, &ready);
+    open.memory.save_run(&record)?;
+    if request.no_sync {
+        start_only(&ready, &start).await?;
+    } else if let Sent::Clash(home) = send::send(cx, &mut open, &ready, Some(&start)).await? {
+        return Err(run::clash(home));
+    }
+    if !request.no_sync {
+        home::mark_unpulled(cx, &mut open, true)?;
+        run::resume_with(cx, &["pull"]);
+    }
+    let (followed, seconds) = watch(cx, &ready, run_ref, true).await?;
+    let judged = outcome::judge(followed.end, followed.stop, None);
+    record.agent_exit = judged.agent_exit;
+    told(cx, judged.agent_exit, seconds);
+    let home = match request.no_sync {
+        true => None,
+        false => run::fetch(cx, &mut open, &ready, followed.signal).await?,
+    };
+    record.applied = home.as_ref().map_or(0, |h| h.applied);
+    record.ended_at = Some(super::now());
+    let result = conclude(cx, &followed, &judged, home);
+    record.exit = Some(match &result {
+        Ok(summary) => summary.code,
+        Err(error) => crate::error::diagnose(error).exit().code(),
+    });
+    open.memory.save_run(&record)?;
+    result
+}
+
+/// The command's own code, unless something of ours failed.
+fn conclude(
+    cx: &Context,
+    followed: &Followed,
+    judged: &outcome::RunVerdict,
+    home: Option<home::Homecoming>,
+) -> anyhow::Result<Summary> {
+    if let Some(home) = home.filter(|h| h.exit != Exit::Ok) {
+        return Err(run::clash(home));
+    }
+    match followed.end {
+        End::Exit(code) if followed.stop.is_none() => {
+            cx.told().resume.clear();
+            let exit = if code == 0 { Exit::Ok } else { Exit::AgentFailed };
+            Ok(Summary { code: u8::try_from(code).unwrap_or(255), exit })
+        }
+        _ => {
+            let code = judged.code.unwrap_or(ErrorCode::Internal);
+            Err(Failure::new(code, judged.message.clone()).into())
+        }
+    }
+}
+
+/// The sandbox for a command that does not sync: it has to be there.
+async fn reach(cx: &Context, open: &Open, service: &Service) -> anyhow::Result<Ready> {
+    match sandbox::existing(cx, open, service).await? {
+        Some(found) => sandbox::start(cx, service, found, crate::event::Origin::Reused).await,
+        None => {
+            let message = "this worktree has no sandbox yet";
+            Err(Failure::new(ErrorCode::SandboxNotFound, message)
+                .hint("`sandbox-coder exec` without `--no-sync` makes one")
+                .into())
+        }
+    }
+}
+
+async fn start_only(ready: &Ready, start: &start::Start) -> anyhow::Result<()> {
+    start.upload(&ready.toolbox).await?;
+    let mut script = crate::daytona::script::Script::new();
+    start.add_to(&mut script);
+    let command =
+        crate::daytona::Command::new(script.command(), Duration::from_secs(30)).repeatable();
+    let answer = ready.toolbox.execute(&command).await?;
+    match start::heard(&answer.result) {
+        Some(_) => Ok(()),
+        None => {
+            let tail: String = answer.result.trim().chars().take(300).collect();
+            Err(Failure::new(
+                ErrorCode::SandboxErrored,
+                format!("the command could not be started: {tail}"),
+            )
+            .into())
+        }
+    }
+}
+
+/// The caller's directory, over there.
+fn directory(open: &Open, ready: &Ready) -> String {
+    match open.repo.prefix().and_then(|p| p.to_str().map(str::to_owned)) {
+        Some(inner) => format!("{}/{inner}", ready.workspace()),
+        None => ready.workspace(),
+    }
+}
+
+fn run_ref(cx: &Context, ready: &Ready) -> RunRef {
+    RunRef { id: cx.run.clone(), dir: format!("{}/.sandbox-coder/runs/{}", ready.home, cx.run) }
+}
+
+async fn watch(
+    cx: &Context,
+    ready: &Ready,
+    run: RunRef,
+    fresh: bool,
+) -> anyhow::Result<(Followed, f64)> {
+    let phase = cx.phase(Phase::Agent).await;
+    let began = Instant::now();
+    let reader = Reader::new("command", None, false, true, Offsets::default());
+    let watch = Watch {
+        toolbox: &ready.toolbox,
+        run,
+        fresh,
+        from: Offsets::default(),
+        timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
+        idle: cx.config.idle_timeout,
+        leave: false,
+    };
+    let followed = follow(cx, watch, reader).await?;
+    phase.end(None).await;
+    Ok((followed, began.elapsed().as_secs_f64()))
+}
+
+fn told(cx: &Context, exit: Option<i32>, seconds: f64) {
+    let mut told = cx.told();
+    told.agent = Some(AgentDone {
+        name: "exec".into(),
+        exit_code: exit,
+        session: None,
+        duration_s: seconds,
+        usage: Usage::default(),
+    });
+    if let Some(sandbox) = &mut told.sandbox {
+        sandbox.seconds += seconds;
+    }
+}
+
+fn record(cx: &Context, request: &Request, ready: &Ready) -> RunRecord {
+    let words: Vec<_> = request.argv.iter().map(|w| w.to_string_lossy()).collect();
+    RunRecord {
+        id: cx.run.clone(),
+        kind: RunKind::Exec,
+        title: RunRecord::title_of(&words.join(" ")),
+        sandbox_id: ready.sandbox.id.clone(),
+        started_at: super::now(),
+        pid: std::process::id(),
+        ..RunRecord::default()
+    }
+}
+
+/// Runs the repository's set-up command and insists on its success.
+pub async fn set_up(cx: &Context, ready: &Ready, text: &str) -> anyhow::Result<()> {
+    let id = format!("{}setup", cx.run);
+    let run = RunRef { dir: format!("{}/.sandbox-coder/runs/{id}", ready.home), id };
+    let spec = RunSpec {
+        run: run.clone(),
+        kind: Kind::Exec { tty: None },
+        command: What::Shell(text.to_owned()),
+        cwd: Some(ready.workspace()),
+        env: Vec::new(),
+        stdin: None,
+        files: Vec::new(),
+        forget: Vec::new(),
+    };
+    start_only(ready, &start::plan(&spec)?).await?;
+    let (followed, _) = watch(cx, ready, run, true).await?;
+    match (followed.end, followed.signal) {
+        (End::Exit(0), None) => Ok(()),
+        (_, Some(signal)) => Err(super::ended_by(signal)),
+        (End::Exit(code), None) => Err(Failure::new(
+            ErrorCode::AgentInstallFailed,
+            format!("the setup command ended with status {code}"),
+        )
+        .into()),
+        (End::Lost, None) => {
+            Err(Failure::new(ErrorCode::SandboxLost, "the setup command is gone").into())
+        }
+    }
+}

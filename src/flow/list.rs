@@ -1,0 +1,204 @@
+//! What there is: this worktree's sandbox and runs, all of our sandboxes, the snapshots.
+
+use serde::Serialize;
+
+use super::Context;
+use super::open::Open;
+use super::sandbox::{self, LABEL_OURS, LABEL_WORKTREE};
+use super::service::Service;
+use crate::error::Failure;
+use crate::exit::ErrorCode;
+use crate::state::RunRecord;
+use crate::wire::sandbox::{Sandbox, StringMap};
+use crate::wire::snapshot::Snapshot;
+
+/// One sandbox in a list.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Listed {
+    pub id: String,
+    pub name: String,
+    pub state: String,
+    pub worktree: String,
+    pub branch: String,
+    pub labels: StringMap,
+    pub snapshot: Option<String>,
+    pub created_at: Option<String>,
+    pub last_activity_at: Option<String>,
+}
+
+impl From<Sandbox> for Listed {
+    fn from(sandbox: Sandbox) -> Self {
+        let label = |key: &str| sandbox.labels.get(key).cloned().unwrap_or_default();
+        Self {
+            worktree: label(LABEL_WORKTREE),
+            branch: label("sandbox-coder/branch"),
+            state: sandbox.state.to_string(),
+            id: sandbox.id,
+            name: sandbox.name,
+            labels: sandbox.labels,
+            snapshot: sandbox.snapshot,
+            created_at: sandbox.created_at,
+            last_activity_at: sandbox.last_activity_at,
+        }
+    }
+}
+
+/// What `status` tells.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Status {
+    pub worktree: String,
+    pub branch: Option<String>,
+    pub provider: String,
+    pub isolation: String,
+    pub network: String,
+    pub sandbox_name: String,
+    pub sandbox: Option<Listed>,
+    /// The sandbox may hold work that is not here.
+    pub unpulled: bool,
+    /// A fetched result waits for a decision.
+    pub held: bool,
+    pub runs: Vec<RunRecord>,
+}
+
+/// All sandboxes of ours.
+pub async fn sandboxes(cx: &Context) -> anyhow::Result<Vec<Listed>> {
+    let service = Service::connect(cx).await?;
+    let mut labels: StringMap = cx.config.labels.iter().cloned().collect();
+    labels.insert(LABEL_OURS.into(), "1".into());
+    let mut found: Vec<Listed> =
+        service.client.list(&labels).await?.into_iter().map(Listed::from).collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// This worktree's state.
+pub async fn status(cx: &Context) -> anyhow::Result<Status> {
+    let open = Open::unlocked(cx).await?;
+    let service = Service::connect(cx).await?;
+    let found = sandbox::existing(cx, &open, &service).await?;
+    let record = open.record.sandbox.as_ref();
+    Ok(Status {
+        worktree: open.record.worktree.clone(),
+        branch: open.head.branch.clone(),
+        provider: service.provider.clone(),
+        isolation: service.isolation.clone(),
+        network: service.network.clone(),
+        sandbox_name: open.sandbox_name(cx),
+        unpulled: found.is_some() && record.is_some_and(|r| r.unpulled),
+        held: open.record.held.is_some(),
+        sandbox: found.map(Listed::from),
+        runs: open.memory.runs()?,
+    })
+}
+
+/// The snapshots, all of them.
+pub async fn snapshots(
+    cx: &Context,
+    filter: Option<&str>,
+    sort: &str,
+) -> anyhow::Result<Vec<Snapshot>> {
+    let service = Service::connect(cx).await?;
+    let mut found = service.client.snapshots(filter).await?;
+    match sort {
+        "state" => found.sort_by(|a, b| a.state.cmp(&b.state).then_with(|| a.name.cmp(&b.name))),
+        "lastUsedAt" => found.sort_by(|a, b| b.last_used_at.cmp(&a.last_used_at)),
+        "createdAt" => found.sort_by(|a, b| b.created_at.cmp(&a.created_at)),
+        _ => found.sort_by(|a, b| a.name.cmp(&b.name)),
+    }
+    Ok(found)
+}
+
+/// The sandbox a command is about: a named one, or this worktree's.
+async fn target(
+    cx: &Context,
+    service: &Service,
+    wanted: Option<&str>,
+) -> anyhow::Result<(Sandbox, Option<Open>)> {
+    let open = match Open::unlocked(cx).await {
+        Ok(open) => Some(open),
+        Err(_) if wanted.is_some() => None,
+        Err(error) => return Err(error),
+    };
+    let found = match (wanted, &open) {
+        (Some(wanted), _) => service.client.find(wanted).await?,
+        (None, Some(open)) => sandbox::existing(cx, open, service).await?,
+        (None, None) => None,
+    };
+    let Some(found) = found else {
+        let message = wanted.map_or_else(
+            || "this worktree has no sandbox".into(),
+            |w| format!("there is no sandbox `{w}`"),
+        );
+        return Err(Failure::new(ErrorCode::SandboxNotFound, message).into());
+    };
+    if !found.labels.contains_key(LABEL_OURS) {
+        let message = format!("sandbox `{}` was not made by sandbox-coder", found.name);
+        return Err(Failure::new(ErrorCode::SandboxNameTaken, message).into());
+    }
+    let open = open.filter(|o| o.record.sandbox.as_ref().is_some_and(|r| r.id == found.id));
+    Ok((found, open))
+}
+
+/// `sandbox-coder stop`
+pub async fn stop(cx: &Context, wanted: Option<&str>) -> anyhow::Result<String> {
+    let service = Service::connect(cx).await?;
+    let (found, _) = target(cx, &service, wanted).await?;
+    service.client.stop(&found.id).await?;
+    Ok(found.name)
+}
+
+/// `sandbox-coder rm`
+pub async fn remove(cx: &Context, wanted: Option<&str>, force: bool) -> anyhow::Result<String> {
+    let service = Service::connect(cx).await?;
+    let (found, _) = target(cx, &service, wanted).await?;
+    let mine = match Open::locked(cx, "rm").await {
+        Ok(open) => {
+            Some(open).filter(|o| o.record.sandbox.as_ref().is_some_and(|r| r.id == found.id))
+        }
+        // Somebody works in it, or we are not in its worktree at all.
+        Err(error) if force || wanted.is_none() => {
+            if wanted.is_none() && !force {
+                return Err(error);
+            }
+            None
+        }
+        Err(_) => None,
+    };
+    if !force {
+        refuse_loss(&found, mine.as_ref())?;
+    }
+    service.client.delete(&found.id).await?;
+    if let Some(mut open) = mine {
+        open.record.sandbox = None;
+        open.record.held = None;
+        open.save()?;
+    }
+    Ok(found.name)
+}
+
+/// Only a worktree that knows that everything is here may let its sandbox go.
+fn refuse_loss(found: &Sandbox, mine: Option<&Open>) -> anyhow::Result<()> {
+    let safe = mine.is_some_and(|o| {
+        o.record.sandbox.as_ref().is_some_and(|r| !r.unpulled) && o.record.held.is_none()
+    });
+    if safe {
+        return Ok(());
+    }
+    let message = match mine {
+        Some(_) => format!("sandbox `{}` holds work that is not here", found.name),
+        None => format!(
+            "whether the work of sandbox `{}` is safe is known in its own worktree only",
+            found.name
+        ),
+    };
+    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).into())
+}
+
+/// `sandbox-coder preview`
+pub async fn preview(cx: &Context, port: u16) -> anyhow::Result<crate::wire::sandbox::PreviewUrl> {
+    let service = Service::connect(cx).await?;
+    let (found, _) = target(cx, &service, None).await?;
+    Ok(service.client.preview_url(&found.id, port).await?)
+}

@@ -1,0 +1,475 @@
+//! The main job: send the worktree, run the agent, bring its work home, say what happened.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::follow::{Followed, Reader, Watch, follow};
+use super::home::{self, Homecoming};
+use super::open::Open;
+use super::sandbox::{self, Ready};
+use super::send::{self, Sent};
+use super::service::Service;
+use super::{Context, Signal, Summary};
+use crate::agent::credentials::{self, Credentials, Host, Need};
+use crate::agent::{Kind, Launch, LaunchRequest, Parser, Verdict, launch};
+use crate::error::Failure;
+use crate::event::{AgentDone, AgentState, Event, Phase};
+use crate::exit::{ErrorCode, Exit};
+use crate::run::outcome::{self, RunVerdict};
+use crate::run::start::{self, RunSpec, What};
+use crate::run::{Offsets, RunRef};
+use crate::state::{RunKind, RunRecord};
+use crate::wire::sandbox::SandboxState;
+
+/// The width agents are given: wide enough that nothing they print is wrapped.
+pub const COLUMNS: u16 = 500;
+/// The height agents are given.
+pub const ROWS: u16 = 50;
+
+/// What `run` is asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What the agent shall do.
+    pub prompt: Vec<u8>,
+    /// The conversation to continue.
+    pub session: Option<String>,
+}
+
+/// `sandbox-coder run`
+pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
+    let kind = Kind::parse(&cx.config.agent)?;
+    check_request(cx, kind, &request)?;
+    let mut open = Open::locked(cx, "run").await?;
+    check_session(&open, &request)?;
+    let name = open.sandbox_name(cx);
+    open.announce(cx, "run", &name, request.session.clone()).await;
+    let credentials = lend(cx, kind).await;
+    let service = Service::connect(cx).await?;
+    refuse_fresh_over_work(cx, &mut open, &service).await?;
+    let ready = sandbox::obtain(cx, &mut open, &service).await?;
+
+    let run_ref = RunRef {
+        id: cx.run.clone(),
+        dir: format!("{}/.sandbox-coder/runs/{}", ready.home, cx.run),
+    };
+    let launch = prepare(cx, kind, &request, &ready, &run_ref, &credentials)?;
+    let start = start::plan(&spec(&launch, &credentials, cx, &request, &run_ref)?)?;
+    set_up(cx, &mut open, &ready).await?;
+    if cx.config.dry_run {
+        return dry_run(cx, &mut open, &ready).await;
+    }
+    let mut record = record(cx, kind, &request, &ready);
+    open.memory.save_run(&record)?;
+    if let Sent::Clash(home) = send::send(cx, &mut open, &ready, Some(&start)).await? {
+        return Err(clash(home));
+    }
+    home::mark_unpulled(cx, &mut open, true)?;
+    resume_with(cx, &["attach", &cx.run]);
+    let told = Event::Agent {
+        state: AgentState::Started,
+        agent: kind.name().into(),
+        agent_session: None,
+        exit_code: None,
+    };
+    cx.reporter.event(told).await;
+    if cx.config.detach {
+        return Ok(detached(cx).await);
+    }
+
+    let phase = cx.phase(Phase::Agent).await;
+    let began = std::time::Instant::now();
+    let parser = Parser::new(kind, request.session.as_deref());
+    let reader = Reader::new(
+        kind.name(),
+        Some(parser),
+        launch.json_output,
+        cx.config.raw,
+        Offsets::default(),
+    );
+    let watch = Watch {
+        toolbox: &ready.toolbox,
+        run: run_ref.clone(),
+        fresh: true,
+        from: Offsets::default(),
+        timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
+        idle: cx.config.idle_timeout,
+        leave: false,
+    };
+    let followed = follow(cx, watch, reader).await?;
+    phase.end(None).await;
+    finish(
+        cx,
+        &mut open,
+        &service,
+        &ready,
+        &mut record,
+        Ended { followed, kind, seconds: began.elapsed().as_secs_f64() },
+    )
+    .await
+}
+
+/// A run that has ended, however.
+pub struct Ended {
+    /// How.
+    pub followed: Followed,
+    /// Which agent.
+    pub kind: Kind,
+    /// How long we watched it.
+    pub seconds: f64,
+}
+
+/// From the end of the agent to the end of the command: its verdict, its work, the clean-up.
+pub async fn finish(
+    cx: &Context,
+    open: &mut Open,
+    service: &Service,
+    ready: &Ready,
+    record: &mut RunRecord,
+    ended: Ended,
+) -> anyhow::Result<Summary> {
+    let Ended { followed, kind, seconds } = ended;
+    let verdict = followed.parser.map(|p| p.finish(outcome::ended(followed.end, followed.stop)));
+    let judged = outcome::judge(followed.end, followed.stop, verdict.as_ref());
+    tell_agent(cx, kind, &judged, verdict.as_ref(), seconds).await;
+    record.agent_exit = judged.agent_exit;
+    record.agent_session = verdict.as_ref().and_then(|v| v.session.clone());
+    record.exit = Some(judged.exit.code());
+    open.memory.save_run(record)?;
+    if followed.signal == Some(Signal::Hangup) {
+        return Err(super::ended_by(Signal::Hangup));
+    }
+    resume_with(cx, &["pull"]);
+    let home = fetch(cx, open, ready, followed.signal).await?;
+    record.applied = home.as_ref().map_or(0, |h| h.applied);
+    record.ended_at = Some(super::now());
+    clean_up(cx, open, service, ready, home.as_ref(), &judged).await;
+    let result = conclude(cx, &judged, verdict.as_ref(), home.as_ref());
+    let code = match &result {
+        Ok(summary) => summary.code,
+        Err(error) => crate::error::diagnose(error).exit().code(),
+    };
+    record.exit = Some(code);
+    open.memory.save_run(record)?;
+    let _ = open.memory.prune();
+    result
+}
+
+/// Brings the work home. After a signal there is only the grace for it; what does not make it stays in
+/// the sandbox, and `None` says so.
+pub async fn fetch(
+    cx: &Context,
+    open: &mut Open,
+    ready: &Ready,
+    signal: Option<Signal>,
+) -> anyhow::Result<Option<Homecoming>> {
+    let options = home::Options::of(cx)?;
+    let run = cx.run.clone();
+    let bringing = home::bring(cx, open, ready, &options, &run);
+    match signal {
+        None => tokio::select! {
+            home = bringing => home.map(Some),
+            signal = cx.signals.first() => Err(super::ended_by(signal)),
+        },
+        Some(_) => match tokio::time::timeout(cx.config.grace / 2, bringing).await {
+            Ok(home) => home.map(Some),
+            Err(_) => Ok(None),
+        },
+    }
+}
+
+fn conclude(
+    cx: &Context,
+    judged: &RunVerdict,
+    verdict: Option<&Verdict>,
+    home: Option<&Homecoming>,
+) -> anyhow::Result<Summary> {
+    let clash = home.and_then(|h| h.failure.clone());
+    let home_exit = home.map_or(Exit::Ok, |h| h.exit);
+    let exit = judged.exit.worse(home_exit);
+    if exit == Exit::Ok {
+        cx.told().resume.clear();
+        return Ok(Exit::Ok.into());
+    }
+    let (code, message) = match (&judged.code, clash) {
+        (_, Some((code, message))) if exit == Exit::Conflict => (code, message),
+        (Some(code), _) => (*code, judged.message.clone()),
+        (None, Some((code, message))) => (code, message),
+        (None, None) => (ErrorCode::Internal, "the run ended without a verdict".to_owned()),
+    };
+    let mut failure = Failure::new(code, message);
+    if exit != Exit::Conflict {
+        failure.tail = verdict.map(|v| v.tail.clone()).unwrap_or_default();
+    }
+    if home.is_some() && exit != Exit::Conflict {
+        cx.told().resume.clear();
+    }
+    Err(failure.into())
+}
+
+async fn tell_agent(
+    cx: &Context,
+    kind: Kind,
+    judged: &RunVerdict,
+    verdict: Option<&Verdict>,
+    seconds: f64,
+) {
+    let session = verdict.and_then(|v| v.session.clone());
+    let event = Event::Agent {
+        state: AgentState::Exited,
+        agent: kind.name().into(),
+        agent_session: session.clone(),
+        exit_code: judged.agent_exit,
+    };
+    cx.reporter.event(event).await;
+    {
+        let mut told = cx.told();
+        if let Some(sandbox) = &mut told.sandbox {
+            sandbox.seconds += seconds;
+        }
+        told.agent = Some(AgentDone {
+            name: kind.name().into(),
+            exit_code: judged.agent_exit,
+            session,
+            duration_s: seconds,
+            usage: verdict.map(|v| v.usage).unwrap_or_default(),
+        });
+    }
+    if verdict.is_some_and(|v| v.exit_mismatch) {
+        let message = "the agent's exit status and its own words disagree; its words were believed";
+        cx.reporter.warn("agent.exit_mismatch", message, None).await;
+    }
+}
+
+/// What can be refused before anything is touched.
+fn check_request(cx: &Context, kind: Kind, request: &Request) -> anyhow::Result<()> {
+    let mut probe = LaunchRequest::new(kind, "/w", "/p");
+    probe.model.clone_from(&cx.config.model);
+    probe.session.clone_from(&request.session);
+    probe.agent_command.clone_from(&cx.config.agent_command);
+    launch(&probe)?;
+    home::Options::of(cx)?;
+    given_variables(cx)?;
+    Ok(())
+}
+
+/// A conversation nobody here ever had is a slip of the pen, found before anything is sent.
+fn check_session(open: &Open, request: &Request) -> anyhow::Result<()> {
+    let Some(session) = &request.session else { return Ok(()) };
+    let known: BTreeSet<String> =
+        open.memory.runs()?.into_iter().filter_map(|r| r.agent_session).collect();
+    if known.is_empty() || known.contains(session) {
+        // Without any record the sandbox itself may know better: the agent then decides.
+        if !known.is_empty() || open.record.sandbox.is_some() {
+            return Ok(());
+        }
+    }
+    let message = format!("no conversation `{session}` is known in this worktree");
+    let mut failure = Failure::new(ErrorCode::AgentNoSession, message);
+    if !known.is_empty() {
+        failure = failure
+            .hint(format!("known are: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
+    }
+    Err(failure.into())
+}
+
+/// The variables given by name, with their values.
+pub fn given_variables(cx: &Context) -> anyhow::Result<Vec<(String, String)>> {
+    let mut out = Vec::new();
+    for text in &cx.config.env {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name.to_owned(), value.to_owned()),
+            None => {
+                let value = std::env::var(text).map_err(|_| {
+                    Failure::new(
+                        ErrorCode::Usage,
+                        format!("`--env {text}`: there is no such variable here"),
+                    )
+                })?;
+                (text.clone(), value)
+            }
+        };
+        out.push((name, value));
+    }
+    Ok(out)
+}
+
+/// The credentials the agent may have, and what to know about them.
+async fn lend(cx: &Context, kind: Kind) -> Credentials {
+    let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
+        return Credentials::default();
+    };
+    let given = cx.config.env.iter().map(|t| t.split('=').next().unwrap_or(t).to_owned()).collect();
+    let need = Need {
+        model: cx.config.model.clone(),
+        given,
+        long_lived: BTreeSet::new(),
+        timeout_s: Some(cx.config.timeout.as_secs()),
+    };
+    let credentials = credentials::gather(kind, &need, &Host::here(home));
+    for secret in &credentials.secrets {
+        cx.reporter.secret(secret.clone()).await;
+    }
+    for warning in &credentials.warnings {
+        cx.reporter.warn("agent.credentials", warning.clone(), None).await;
+    }
+    credentials
+}
+
+fn prepare(
+    cx: &Context,
+    kind: Kind,
+    request: &Request,
+    ready: &Ready,
+    run: &RunRef,
+    credentials: &Credentials,
+) -> anyhow::Result<Launch> {
+    let mut wanted = LaunchRequest::new(kind, ready.workspace(), start::stdin_path(run));
+    wanted.model.clone_from(&cx.config.model);
+    wanted.session.clone_from(&request.session);
+    wanted.agent_command.clone_from(&cx.config.agent_command);
+    wanted.remove.clone_from(&credentials.cleanup);
+    Ok(launch(&wanted)?)
+}
+
+fn spec(
+    launch: &Launch,
+    credentials: &Credentials,
+    cx: &Context,
+    request: &Request,
+    run: &RunRef,
+) -> anyhow::Result<RunSpec> {
+    let mut env = launch.env.clone();
+    env.extend(credentials.env.clone());
+    env.extend(given_variables(cx)?);
+    let mut forget = launch.cleanup.clone();
+    forget.extend(credentials.cleanup.clone());
+    let mut files = launch.files.clone();
+    files.extend(credentials.files.clone());
+    Ok(RunSpec {
+        run: run.clone(),
+        kind: start::Kind::Agent { cols: COLUMNS, rows: ROWS },
+        command: What::Shell(launch.script.clone()),
+        cwd: None,
+        env,
+        stdin: Some(request.prompt.clone()),
+        files,
+        forget,
+    })
+}
+
+fn record(cx: &Context, kind: Kind, request: &Request, ready: &Ready) -> RunRecord {
+    RunRecord {
+        id: cx.run.clone(),
+        kind: RunKind::Agent,
+        agent: kind.name().into(),
+        title: RunRecord::title_of(&String::from_utf8_lossy(&request.prompt)),
+        sandbox_id: ready.sandbox.id.clone(),
+        started_at: super::now(),
+        pid: std::process::id(),
+        ..RunRecord::default()
+    }
+}
+
+/// `--fresh` gives up the old sandbox only when nothing in it can be lost.
+async fn refuse_fresh_over_work(
+    cx: &Context,
+    open: &mut Open,
+    service: &Service,
+) -> anyhow::Result<()> {
+    if !cx.config.fresh {
+        return Ok(());
+    }
+    let Some(old) = sandbox::existing(cx, open, service).await? else { return Ok(()) };
+    if open.record.sandbox.as_ref().is_some_and(|r| r.unpulled) {
+        let message =
+            format!("sandbox `{}` holds work that is not here; `--fresh` would lose it", old.name);
+        return Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).into());
+    }
+    service.client.delete(&old.id).await.context("delete the old sandbox")?;
+    open.record.sandbox = None;
+    open.save()
+}
+
+/// The repository's own set-up, once per sandbox and text.
+async fn set_up(cx: &Context, open: &mut Open, ready: &Ready) -> anyhow::Result<()> {
+    let Some(setup) = &cx.config.setup else { return Ok(()) };
+    let print = crate::secret::fingerprint(setup);
+    if open.record.sandbox.as_ref().and_then(|s| s.setup.as_ref()) == Some(&print) {
+        return Ok(());
+    }
+    if let Sent::Clash(home) = send::send(cx, open, ready, None).await? {
+        return Err(clash(home));
+    }
+    let phase = cx.phase(Phase::Setup).await;
+    super::exec::set_up(cx, ready, setup).await?;
+    phase.end(None).await;
+    if let Some(sandbox) = &mut open.record.sandbox {
+        sandbox.setup = Some(print);
+    }
+    open.save()
+}
+
+/// `--dry-run` of a run: what would be sent, and nothing else.
+async fn dry_run(cx: &Context, open: &mut Open, ready: &Ready) -> anyhow::Result<Summary> {
+    send::preview(cx, open, ready).await?;
+    Ok(Exit::Ok.into())
+}
+
+async fn detached(cx: &Context) -> Summary {
+    let mut told = cx.told();
+    told.unpulled = true;
+    drop(told);
+    let message = format!("the agent works on; `sandbox-coder attach {}` follows it", cx.run);
+    cx.reporter.warn("run.detached", message, None).await;
+    Exit::Ok.into()
+}
+
+/// The command that goes on from here.
+pub fn resume_with(cx: &Context, words: &[&str]) {
+    cx.told().resume =
+        std::iter::once("sandbox-coder").chain(words.iter().copied()).map(str::to_owned).collect();
+}
+
+/// The failure of a result that clashes with the worktree.
+pub fn clash(home: Homecoming) -> anyhow::Error {
+    let (code, message) =
+        home.failure.unwrap_or((ErrorCode::SyncConflict, "both sides changed a file".into()));
+    Failure::new(code, message).into()
+}
+
+/// Deletes the sandbox if that is wanted and nothing in it can be lost.
+async fn clean_up(
+    cx: &Context,
+    open: &mut Open,
+    service: &Service,
+    ready: &Ready,
+    home: Option<&Homecoming>,
+    judged: &RunVerdict,
+) {
+    let complete = home.is_some_and(|h| h.exit == Exit::Ok) && !cx.config.no_apply;
+    if !cx.config.rm
+        || !complete
+        || judged.exit == Exit::Interrupted
+        || judged.exit == Exit::Terminated
+    {
+        return;
+    }
+    let phase = cx.phase(Phase::Cleanup).await;
+    match service.client.delete(&ready.sandbox.id).await {
+        Ok(_) => {
+            open.record.sandbox = None;
+            let _ = open.save();
+            if let Some(sandbox) = &mut cx.told().sandbox {
+                sandbox.kept = false;
+                sandbox.state = SandboxState::Destroyed.to_string();
+            }
+        }
+        Err(error) => {
+            let message = format!("sandbox `{}` could not be deleted: {error}", ready.sandbox.id);
+            cx.reporter.warn("cleanup.failed", message, None).await;
+        }
+    }
+    phase.end(None).await;
+}

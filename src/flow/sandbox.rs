@@ -1,0 +1,247 @@
+//! The worktree's own sandbox: found, or made, and brought to life.
+
+use std::time::Duration;
+
+use super::Context;
+use super::open::Open;
+use super::service::Service;
+use crate::daytona::Toolbox;
+use crate::error::Failure;
+use crate::event::{Event, Origin, Phase, SandboxDone};
+use crate::exit::ErrorCode;
+use crate::state::SandboxRecord;
+use crate::wire::sandbox::{
+    BuildInfo, CreateSandbox, HOST_TOOL_DIRS, Sandbox, SandboxState, StringMap,
+};
+
+/// The label by which our sandboxes are listed.
+pub const LABEL_OURS: &str = "sandbox-coder";
+/// The label that says whose worktree it is.
+pub const LABEL_WORKTREE: &str = "sandbox-coder/worktree";
+/// The label that says which branch was checked out at the beginning. For people.
+const LABEL_BRANCH: &str = "sandbox-coder/branch";
+/// From a known snapshot to `started`.
+const START: Duration = Duration::from_secs(300);
+/// From an image or an archive.
+const SLOW_START: Duration = Duration::from_secs(600);
+
+/// A sandbox that answers.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// As last seen.
+    pub sandbox: Sandbox,
+    /// Its files, commands and terminals.
+    pub toolbox: Toolbox,
+    /// How we came by it.
+    pub origin: Origin,
+    /// Its user's home directory.
+    pub home: String,
+}
+
+impl Ready {
+    /// The workspace's absolute path over there.
+    pub fn workspace(&self) -> String {
+        format!("{}/workspace", self.home)
+    }
+}
+
+/// Finds the worktree's sandbox or makes it, and waits until it runs.
+pub async fn obtain(cx: &Context, open: &mut Open, service: &Service) -> anyhow::Result<Ready> {
+    let phase = cx.phase(Phase::Lookup).await;
+    let known = known(open, service).await?;
+    phase.end(None).await;
+    let (sandbox, origin) = match known {
+        Some(sandbox) => (sandbox, Origin::Reused),
+        None => create(cx, open, service).await?,
+    };
+    let ready = start(cx, service, sandbox, origin).await?;
+    let unpulled =
+        open.record.sandbox.as_ref().is_some_and(|r| r.id == ready.sandbox.id && r.unpulled);
+    let setup = open
+        .record
+        .sandbox
+        .as_ref()
+        .filter(|r| r.id == ready.sandbox.id)
+        .and_then(|r| r.setup.clone());
+    open.remember_sandbox(SandboxRecord {
+        id: ready.sandbox.id.clone(),
+        name: ready.sandbox.name.clone(),
+        provider: service.provider.clone(),
+        unpulled,
+        setup,
+    })?;
+    Ok(ready)
+}
+
+/// The worktree's sandbox if it has one; nothing is made.
+pub async fn existing(
+    cx: &Context,
+    open: &Open,
+    service: &Service,
+) -> anyhow::Result<Option<Sandbox>> {
+    if let Some(sandbox) = known(open, service).await? {
+        return Ok(Some(sandbox));
+    }
+    let found = service.client.find(&open.sandbox_name(cx)).await?;
+    Ok(found.filter(|s| is_ours(s, open)))
+}
+
+/// Brings a sandbox to life and tells of it.
+pub async fn start(
+    cx: &Context,
+    service: &Service,
+    sandbox: Sandbox,
+    origin: Origin,
+) -> anyhow::Result<Ready> {
+    let mut origin = origin;
+    if origin == Origin::Reused && sandbox.state != SandboxState::Started {
+        origin =
+            if sandbox.state == SandboxState::Error { Origin::Recovered } else { Origin::Started };
+    }
+    let slow = matches!(
+        sandbox.state,
+        SandboxState::Archived | SandboxState::Archiving | SandboxState::PendingBuild
+    );
+    let phase = cx.phase(Phase::Start).await;
+    let within = if slow || cx.config.image.is_some() { SLOW_START } else { START };
+    note(cx, &sandbox);
+    let told = cx.told.clone();
+    let starting = service.client.ensure_started(sandbox, within, move |seen| {
+        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = &mut told.sandbox {
+            known.state = seen.state.to_string();
+        }
+    });
+    let sandbox = tokio::select! {
+        sandbox = starting => sandbox?,
+        signal = cx.signals.first() => return Err(super::ended_by(signal)),
+    };
+    let toolbox = service.client.toolbox(&sandbox).await?;
+    let home = toolbox.home().await?;
+    phase.end(None).await;
+    note(cx, &sandbox);
+    tell(cx, service, &sandbox, origin).await;
+    Ok(Ready { sandbox, toolbox, origin, home })
+}
+
+async fn tell(cx: &Context, service: &Service, sandbox: &Sandbox, origin: Origin) {
+    let event = Event::Sandbox {
+        id: sandbox.id.clone(),
+        name: sandbox.name.clone(),
+        state: sandbox.state.to_string(),
+        origin,
+        auto_stop_min: sandbox.auto_stop_interval,
+        provider: service.provider.clone(),
+        isolation: service.isolation.clone(),
+        network: service.network.clone(),
+    };
+    cx.reporter.event(event).await;
+}
+
+/// Remembers the sandbox for the report, should anything fail from here on.
+pub fn note(cx: &Context, sandbox: &Sandbox) {
+    let mut told = cx.told();
+    let seconds = told.sandbox.as_ref().map_or(0.0, |s| s.seconds);
+    told.sandbox = Some(SandboxDone {
+        id: sandbox.id.clone(),
+        state: sandbox.state.to_string(),
+        kept: true,
+        seconds,
+    });
+}
+
+/// The sandbox we remember, if it is still there.
+async fn known(open: &Open, service: &Service) -> anyhow::Result<Option<Sandbox>> {
+    let Some(record) = open.record.sandbox.as_ref().filter(|r| r.provider == service.provider)
+    else {
+        return Ok(None);
+    };
+    let found = service.client.find(&record.id).await?;
+    Ok(found.filter(|s| !matches!(s.state, SandboxState::Destroying | SandboxState::Destroyed)))
+}
+
+fn is_ours(sandbox: &Sandbox, open: &Open) -> bool {
+    sandbox.labels.get(LABEL_WORKTREE).is_some_and(|id| id == open.repo.worktree_id())
+}
+
+async fn create(cx: &Context, open: &Open, service: &Service) -> anyhow::Result<(Sandbox, Origin)> {
+    let phase = cx.phase(Phase::Create).await;
+    let name = open.sandbox_name(cx);
+    let creation = service.client.create(&request(cx, open, service, &name)).await?;
+    phase.end(None).await;
+    if creation.created {
+        return Ok((creation.sandbox, Origin::Created));
+    }
+    if !is_ours(&creation.sandbox, open) {
+        let message = format!("the name `{name}` belongs to a sandbox of somebody else");
+        return Err(Failure::new(ErrorCode::SandboxNameTaken, message).into());
+    }
+    Ok((creation.sandbox, Origin::Adopted))
+}
+
+fn request(cx: &Context, open: &Open, service: &Service, name: &str) -> CreateSandbox {
+    let config = &cx.config;
+    let mut labels: StringMap = config.labels.iter().cloned().collect();
+    labels.insert(LABEL_OURS.into(), "1".into());
+    labels.insert(LABEL_WORKTREE.into(), open.repo.worktree_id().to_owned());
+    if let Some(branch) = &open.head.branch {
+        labels.insert(LABEL_BRANCH.into(), branch.clone());
+    }
+    let build_info = config.image.as_ref().map(|image| BuildInfo {
+        dockerfile_content: Some(format!("FROM {image}\n")),
+        context_hashes: None,
+    });
+    CreateSandbox {
+        name: Some(name.to_owned()),
+        snapshot: config.snapshot.clone().filter(|_| build_info.is_none()),
+        labels,
+        cpu: config.cpu,
+        memory: config.memory,
+        disk: config.disk,
+        auto_stop_interval: Some(config.auto_stop),
+        auto_archive_interval: Some(config.auto_archive),
+        auto_delete_interval: Some(config.auto_delete),
+        build_info,
+        host_environment: service.is_local().then(|| host_environment(cx)),
+        ..CreateSandbox::default()
+    }
+}
+
+/// By what the local server finds this caller's tools. Nothing of it enters the sandbox's environment
+/// as such, and nothing but places travels: no variable that may hold a secret.
+fn host_environment(cx: &Context) -> StringMap {
+    const PLACES: &[&str] = &[
+        "PATH",
+        "HOME",
+        "RUSTUP_HOME",
+        "CARGO_HOME",
+        "RUSTUP_TOOLCHAIN",
+        "NVM_DIR",
+        "NVM_BIN",
+        "FNM_DIR",
+        "VOLTA_HOME",
+        "PYENV_ROOT",
+        "PYENV_VERSION",
+        "GOROOT",
+        "GOPATH",
+        "SDKMAN_DIR",
+        "JAVA_HOME",
+        "BUN_INSTALL",
+        "DENO_INSTALL",
+        "PNPM_HOME",
+        "UV_TOOL_DIR",
+        "XDG_DATA_HOME",
+        "NPM_CONFIG_PREFIX",
+        "VIRTUAL_ENV",
+    ];
+    let mut places: StringMap = PLACES
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+        .collect();
+    if !cx.config.tool_dirs.is_empty()
+        && let Ok(dirs) = std::env::join_paths(&cx.config.tool_dirs)
+    {
+        places.insert(HOST_TOOL_DIRS.into(), dirs.to_string_lossy().into_owned());
+    }
+    places
+}

@@ -1,0 +1,251 @@
+//! The worktree goes over: what differs from the agreed base, and with it the start of a run.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::home::{self, Homecoming};
+use super::open::Open;
+use super::sandbox::Ready;
+use super::{Context, blocking};
+use crate::daytona::Command;
+use crate::daytona::script::Script;
+use crate::error::Failure;
+use crate::event::{Direction, Event, Phase};
+use crate::exit::{ErrorCode, Exit};
+use crate::run::start::{self, Start};
+use crate::sync::push::{self, Push, Pushed};
+use crate::tree::Oid;
+use crate::worktree::capture::{self, Note};
+use crate::worktree::{Repo, Store};
+
+/// One apply over there. Larger trees take longer, and no connection is trusted beyond a minute.
+const STEP: Duration = Duration::from_secs(58);
+/// How long another sync over there is waited out.
+const BUSY: Duration = Duration::from_secs(30);
+/// Rounds of sending; each ends with a reason to send differently.
+const ROUNDS: u32 = 8;
+
+/// What came of sending.
+#[derive(Debug)]
+pub enum Sent {
+    /// The workspace is the worktree, and the run, if one was to be started, is started.
+    Yes,
+    /// Work found over there clashes with the worktree; nothing was sent.
+    Clash(Homecoming),
+}
+
+/// Sends the worktree and starts a run, in as few round trips as it takes. Work over there that was never
+/// fetched comes home first.
+pub async fn send(
+    cx: &Context,
+    open: &mut Open,
+    ready: &Ready,
+    run: Option<&Start>,
+) -> anyhow::Result<Sent> {
+    let id = ready.sandbox.id.clone();
+    let phase = cx.phase(Phase::SyncIn).await;
+    let mut base = open.repo.base(&id)?;
+    let mut torn: Option<(Option<Oid>, Oid)> = None;
+    let began = std::time::Instant::now();
+    let mut noted = false;
+    for _ in 0..ROUNDS {
+        let (push, notes) = prepare(cx, open, base, torn.take()).await?;
+        if !noted {
+            noted = true;
+            tell_notes(cx, &notes).await;
+        }
+        match deliver(cx, ready, &push, run).await? {
+            Pushed::Ok { aside, .. } => {
+                open.repo.set_base(&id, push.to)?;
+                phase.end(None).await;
+                tell(cx, &push, notes.len()).await;
+                if let Some(aside) = aside {
+                    let message =
+                        format!("the sandbox held files without a base; they now lie in `{aside}`");
+                    cx.reporter.warn("sync.aside", message, None).await;
+                }
+                return Ok(Sent::Yes);
+            }
+            Pushed::Stale(None) => {
+                if base.is_some() {
+                    cx.reporter
+                        .warn(
+                            "sync.full",
+                            "the sandbox lost its state; the whole tree is sent",
+                            None,
+                        )
+                        .await;
+                }
+                base = None;
+            }
+            Pushed::Stale(Some(theirs)) => base = Some(known_base(open, theirs)?),
+            Pushed::Dirty => {
+                phase.wait("the sandbox holds work that was not fetched").await;
+                let policy = home::Options::of(cx)?;
+                let home =
+                    home::bring(cx, open, ready, &policy, &format!("{}-before", cx.run)).await?;
+                if home.exit != Exit::Ok {
+                    return Ok(Sent::Clash(home));
+                }
+                base = open.repo.base(&id)?;
+            }
+            Pushed::Torn(which) => torn = Some(torn_push(open, &which)?),
+            Pushed::Busy if began.elapsed() < BUSY => {
+                tokio::time::sleep(Duration::from_millis(300)).await
+            }
+            Pushed::Busy => {
+                let message = "another sync is under way in the sandbox";
+                return Err(Failure::new(ErrorCode::WorktreeBusy, message).into());
+            }
+            Pushed::Corrupt => {}
+        }
+    }
+    let message = "the sandbox did not take the worktree after several tries";
+    Err(Failure::new(ErrorCode::SyncVerifyFailed, message).into())
+}
+
+/// Captures the worktree and packs what differs from `base`. A push that was cut short is made again as it
+/// was, so that it can be finished.
+async fn prepare(
+    cx: &Context,
+    open: &Open,
+    base: Option<Oid>,
+    torn: Option<(Option<Oid>, Oid)>,
+) -> anyhow::Result<(Push, Vec<Note>)> {
+    let (repo, options) = (open.repo.clone(), open.capture_options(cx));
+    let work = blocking(move || -> anyhow::Result<(Push, Vec<Note>)> {
+        let store = Store::open(&repo)?;
+        let (from, to, notes) = match torn {
+            Some((from, to)) => (from, to, Vec::new()),
+            None => {
+                let captured = capture::capture(&repo, &options).context("read the worktree")?;
+                (base, captured.tree, captured.notes)
+            }
+        };
+        Ok((plan(&repo, &store, from, to)?, notes))
+    });
+    tokio::select! {
+        done = work => done,
+        signal = cx.signals.first() => Err(super::ended_by(signal)),
+    }
+}
+
+fn plan(repo: &Repo, store: &Store, from: Option<Oid>, to: Oid) -> anyhow::Result<Push> {
+    let from = from.filter(|id| *id == Oid::EMPTY_TREE || store.has(*id));
+    let spool = repo.state_dir();
+    // Nothing differs: no tree needs to be read.
+    if from == Some(to) {
+        let nothing = Default::default();
+        return Ok(Push::plan(store, Some((to, &nothing)), (to, &nothing), &spool)?);
+    }
+    let before = from.map(|id| store.read_tree(id)).transpose()?;
+    let after = store.read_tree(to)?;
+    Ok(Push::plan(store, from.zip(before.as_ref()), (to, &after), &spool)?)
+}
+
+async fn deliver(
+    cx: &Context,
+    ready: &Ready,
+    push: &Push,
+    run: Option<&Start>,
+) -> anyhow::Result<Pushed> {
+    let work = async {
+        let uploaded =
+            push.upload(&ready.toolbox, &ready.home).await.context("send the archive")?;
+        if let Some(run) = run {
+            run.upload(&ready.toolbox).await.context("send the prompt")?;
+        }
+        let mut script = Script::new();
+        push.add_to(&mut script, uploaded.as_deref());
+        if let Some(run) = run {
+            run.add_to(&mut script);
+        }
+        // Delivered twice it does no harm: the base and the run's folder are looked at first.
+        let command = Command::new(script.command(), STEP).repeatable();
+        let answer =
+            ready.toolbox.execute(&command).await.context("apply the worktree in the sandbox")?;
+        cx.told().bytes += push.bytes;
+        let pushed = push::heard(&answer.result)?;
+        if matches!(pushed, Pushed::Ok { .. })
+            && run.is_some()
+            && start::heard(&answer.result).is_none()
+        {
+            let tail: String = answer.result.trim().chars().take(300).collect();
+            let message = format!("the agent could not be started: {tail}");
+            return Err(Failure::new(ErrorCode::SandboxErrored, message).into());
+        }
+        anyhow::Ok(pushed)
+    };
+    tokio::select! {
+        done = work => done,
+        signal = cx.signals.first() => Err(super::ended_by(signal)),
+    }
+}
+
+/// A base the sandbox names and we did not remember: usable if we know that tree.
+fn known_base(open: &Open, theirs: Oid) -> anyhow::Result<Oid> {
+    if theirs == Oid::EMPTY_TREE || Store::open(&open.repo)?.has(theirs) {
+        return Ok(theirs);
+    }
+    let message = "the sandbox was last used from elsewhere, and that state is not known here";
+    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message)
+        .hint("`sandbox-coder pull` where it was used last; or `sandbox-coder rm --force` gives its work up")
+        .into())
+}
+
+fn torn_push(open: &Open, which: &str) -> anyhow::Result<(Option<Oid>, Oid)> {
+    let parsed = which
+        .trim()
+        .split_once(' ')
+        .and_then(|(from, to)| Some((from.parse().ok(), to.parse().ok()?)));
+    if let Some((from, to)) = parsed {
+        let store = Store::open(&open.repo)?;
+        let known = |id: Oid| id == Oid::EMPTY_TREE || store.has(id);
+        if known(to) && from.is_none_or(known) {
+            return Ok((from, to));
+        }
+    }
+    let message = "a sync from elsewhere was cut short in the sandbox";
+    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message)
+        .hint("run again where it was started; or `sandbox-coder rm --force` gives its work up")
+        .into())
+}
+
+async fn tell(cx: &Context, push: &Push, skipped: usize) {
+    let event = Event::Sync {
+        direction: Direction::In,
+        full: push.is_full(),
+        files: push.files,
+        bytes: push.bytes,
+        deleted: push.deleted,
+        skipped: skipped as u64,
+    };
+    cx.reporter.event(event).await;
+}
+
+async fn tell_notes(cx: &Context, notes: &[Note]) {
+    for note in notes {
+        match note {
+            Note::NestedWithoutCommit(path) => {
+                let message = format!("`{path}` is a repository without a commit and is not sent");
+                cx.reporter.warn("sync.nested", message, None).await;
+            }
+            Note::LooksSecret(path) => {
+                let message =
+                    format!("`{path}` looks like a secret, is not ignored by git, and is sent");
+                let hint = Some("ignore it in git, or use `--exclude`".to_owned());
+                cx.reporter.warn("sync.secret", message, hint).await;
+            }
+        }
+    }
+}
+
+/// Says what would be sent, and sends nothing.
+pub async fn preview(cx: &Context, open: &Open, ready: &Ready) -> anyhow::Result<()> {
+    let base = open.repo.base(&ready.sandbox.id)?;
+    let (push, notes) = prepare(cx, open, base, None).await?;
+    tell_notes(cx, &notes).await;
+    tell(cx, &push, notes.len()).await;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Put back what an apply replaced.
+
+use super::open::{Open, with_site};
+use super::{Context, Summary, blocking};
+use crate::error::Failure;
+use crate::event::{Event, EventPath, FileOp};
+use crate::exit::{ErrorCode, Exit};
+use crate::worktree::{Store, undo};
+
+/// `sandbox-coder undo`
+pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary> {
+    let open = Open::locked(cx, "undo").await?;
+    let (repo, run) = (open.repo.clone(), format!("{}-undo", cx.run));
+    let wanted = wanted.map(str::to_owned);
+    let applied = blocking(move || {
+        let store = Store::open(&repo)?;
+        let objects = (&repo, &store);
+        with_site(&repo, &objects, |site| {
+            let known = undo::runs(site)?;
+            let full = wanted
+                .as_ref()
+                .and_then(|w| known.iter().find(|r| r.run.starts_with(w.as_str())))
+                .map(|r| r.run.clone());
+            undo::undo(site, full.or(wanted).as_deref(), &run)
+        })
+    })
+    .await?;
+    for change in &applied.changed {
+        let op = match (change.before, change.after) {
+            (None, _) => FileOp::Add,
+            (_, None) => FileOp::Delete,
+            _ => FileOp::Modify,
+        };
+        {
+            let mut told = cx.told();
+            match op {
+                FileOp::Add => told.files.added += 1,
+                FileOp::Delete => told.files.deleted += 1,
+                _ => told.files.modified += 1,
+            }
+        }
+        cx.reporter
+            .event(Event::File {
+                path: EventPath::from(&change.path),
+                op,
+                bytes: None,
+                id: None,
+                risk: None,
+            })
+            .await;
+    }
+    for late in &applied.late {
+        cx.told().files.conflicts += 1;
+        let event = Event::Conflict {
+            path: EventPath::from(&late.step.path),
+            kind: "edited_since".into(),
+            base: late.step.before.map(|e| e.id.to_string()),
+            local: None,
+            theirs: late.step.after.map(|e| e.id.to_string()),
+            saved_to: late.saved_to.as_ref().map(ToString::to_string),
+        };
+        cx.reporter.event(event).await;
+    }
+    if applied.late.is_empty() {
+        return Ok(Exit::Ok.into());
+    }
+    let message = format!("{} files were edited since and stay as they are", applied.late.len());
+    Err(Failure::new(ErrorCode::SyncConflict, message)
+        .hint("what is listed above was left alone; the rest is back")
+        .into())
+}
