@@ -5,6 +5,7 @@
 //! monitor ([`start`]), creates the namespaces and stays outside until the sandbox ends. Inside, pid 1
 //! is a small reaper, and the toolbox is its child.
 
+mod identity;
 pub mod life;
 mod limits;
 mod mounts;

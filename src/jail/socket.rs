@@ -4,7 +4,6 @@
 //! So the directory is opened first, and the socket is named below the open directory: that name is
 //! always short.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;

@@ -21,13 +21,14 @@ use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, set_dumpable_behavior,
     set_parent_process_death_signal,
 };
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::set_thread_groups;
 
+use super::identity::{map_user, stand_in, take_identity};
 use super::life::{identify, take_lock};
 use super::mounts::{self, OrFail, Sources};
 use super::spec::{
-    Answer, BINARY, Failure, Holder, INSIDE_ID, Isolation, LISTENER_FD, Network, Spec, Stage,
-    home_dir, run_dir, socket_path, tmp_dir,
+    Answer, BINARY, Failure, Holder, Isolation, LISTENER_FD, Network, Spec, Stage, home_dir,
+    run_dir, socket_path, tmp_dir,
 };
 use super::sys::{self, Cloned};
 use super::{limits, seccomp, socket};
@@ -136,12 +137,6 @@ fn make_directories(spec: &Spec) -> io::Result<()> {
     Ok(())
 }
 
-/// Root never maps itself into a sandbox: an unprivileged uid stands in.
-fn stand_in(spec: &Spec) -> Option<u32> {
-    let as_root = rustix::process::geteuid().is_root() && spec.isolation == Isolation::Namespaces;
-    as_root.then(|| spec.root_mode_uid.unwrap_or_else(|| super::spec::root_mode_uid(&spec.id)))
-}
-
 fn record(lock: &mut File, init: Pid) -> io::Result<Holder> {
     let known = |pid: u32| identify(pid).ok_or(io::Error::from_raw_os_error(libc::ESRCH));
     let holder = Holder {
@@ -223,20 +218,6 @@ fn namespaces(network: Network) -> u64 {
 fn pipe() -> io::Result<(File, File)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     Ok((File::from(read), File::from(write)))
-}
-
-fn map_user(init: Pid, uid: u32, stand_in: Option<u32>) -> Result<(), Failure> {
-    let gid = stand_in.unwrap_or(rustix::process::getegid().as_raw());
-    let maps = [
-        ("setgroups", "deny".to_owned()),
-        ("gid_map", format!("{INSIDE_ID} {gid} 1")),
-        ("uid_map", format!("{INSIDE_ID} {uid} 1")),
-    ];
-    for (name, line) in maps {
-        fs::write(format!("/proc/{}/{name}", init.as_raw_nonzero()), line)
-            .or_fail(Stage::UserMap, name)?;
-    }
-    Ok(())
 }
 
 /// Waits for the word of the reaper, or the failure of the builder.
@@ -352,16 +333,6 @@ fn build(
     let mut reaper = vec![BINARY.to_owned(), "__sandbox-init".to_owned(), REAPER.to_owned()];
     reaper.extend(argv);
     Err(command(&reaper, spec).exec()).or_fail(Stage::Exec, BINARY)
-}
-
-fn take_identity() -> io::Result<()> {
-    let gid = rustix::fs::Gid::from_raw(INSIDE_ID);
-    let uid = rustix::fs::Uid::from_raw(INSIDE_ID);
-    set_thread_res_gid(gid, gid, gid)?;
-    set_thread_res_uid(uid, uid, uid)?;
-    // After the change, which clears it. A monitor that died before leaves us with another parent.
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    Ok(())
 }
 
 /// Puts the two descriptors the reaper needs where it looks for them.

@@ -116,6 +116,11 @@ impl Jail {
         self.order.dir.join("home")
     }
 
+    /// Waits for an end that comes by itself.
+    pub fn ends(&self) -> bool {
+        until(|| sandbox_coder::jail::life::find(&self.order.dir).unwrap().is_none())
+    }
+
     /// Copies a project into the home, readable and writable for the sandbox's user.
     pub async fn put(&self, name: &str, files: &[(&str, &str)]) {
         for (path, text) in files {
@@ -154,9 +159,13 @@ pub fn running(mark: &str) -> Vec<u32> {
 
 /// Waits until no process with `mark` is left; a dead one may still be listed for a moment.
 pub fn gone(mark: &str) -> bool {
+    until(|| running(mark).is_empty())
+}
+
+fn until(done: impl Fn() -> bool) -> bool {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while std::time::Instant::now() < deadline {
-        if running(mark).is_empty() {
+        if done() {
             return true;
         }
         std::thread::yield_now();
