@@ -20,6 +20,8 @@ pub const LABEL_OURS: &str = "sandbox-coder";
 pub const LABEL_WORKTREE: &str = "sandbox-coder/worktree";
 /// The label that says which branch was checked out at the beginning. For people.
 const LABEL_BRANCH: &str = "sandbox-coder/branch";
+/// The label that says how a local sandbox is kept apart, for as long as it lives.
+const LABEL_ISOLATION: &str = "sandbox-coder/isolation";
 /// From a known snapshot to `started`.
 const START: Duration = Duration::from_secs(300);
 /// From an image or an archive.
@@ -98,6 +100,7 @@ pub async fn start(
         origin =
             if sandbox.state == SandboxState::Error { Origin::Recovered } else { Origin::Started };
     }
+    let isolation = isolation_of(&sandbox, service)?;
     let slow = matches!(
         sandbox.state,
         SandboxState::Archived | SandboxState::Archiving | SandboxState::PendingBuild
@@ -120,11 +123,33 @@ pub async fn start(
     let home = toolbox.home().await?;
     phase.end(None).await;
     note(cx, &sandbox);
-    tell(cx, service, &sandbox, origin).await;
+    tell(cx, service, &sandbox, origin, isolation).await;
     Ok(Ready { sandbox, toolbox, origin, home })
 }
 
-async fn tell(cx: &Context, service: &Service, sandbox: &Sandbox, origin: Origin) {
+/// A sandbox keeps the isolation it was made with. A weaker one than asked for is never used silently.
+fn isolation_of(sandbox: &Sandbox, service: &Service) -> anyhow::Result<String> {
+    if !service.is_local() {
+        return Ok(String::new());
+    }
+    let made =
+        sandbox.labels.get(LABEL_ISOLATION).cloned().unwrap_or_else(|| service.isolation.clone());
+    if made == "none" && service.isolation != "none" {
+        let message = format!("sandbox `{}` was made with isolation `none`", sandbox.name);
+        return Err(Failure::new(ErrorCode::IsolationUnavailable, message)
+            .hint("`--isolation none` goes on with it; `--fresh` makes a new one after a `pull --isolation none`")
+            .into());
+    }
+    Ok(made)
+}
+
+async fn tell(
+    cx: &Context,
+    service: &Service,
+    sandbox: &Sandbox,
+    origin: Origin,
+    isolation: String,
+) {
     let event = Event::Sandbox {
         id: sandbox.id.clone(),
         name: sandbox.name.clone(),
@@ -132,7 +157,7 @@ async fn tell(cx: &Context, service: &Service, sandbox: &Sandbox, origin: Origin
         origin,
         auto_stop_min: sandbox.auto_stop_interval,
         provider: service.provider.clone(),
-        isolation: service.isolation.clone(),
+        isolation,
         network: service.network.clone(),
     };
     cx.reporter.event(event).await;
@@ -184,6 +209,9 @@ fn request(cx: &Context, open: &Open, service: &Service, name: &str) -> CreateSa
     let mut labels: StringMap = config.labels.iter().cloned().collect();
     labels.insert(LABEL_OURS.into(), "1".into());
     labels.insert(LABEL_WORKTREE.into(), open.repo.worktree_id().to_owned());
+    if service.is_local() {
+        labels.insert(LABEL_ISOLATION.into(), service.isolation.clone());
+    }
     if let Some(branch) = &open.head.branch {
         labels.insert(LABEL_BRANCH.into(), branch.clone());
     }

@@ -37,7 +37,7 @@ fn mistakes_get_one_line_a_hint_and_their_exit_code() {
 
     let outside = TestContext::without_repo();
     let (error, _) = told(&outside.run(["run", "fix it now"]).exits(66));
-    assert!(error.contains("not inside a git worktree"), "{error}");
+    assert!(error.contains("not inside a git repository"), "{error}");
 
     let mut in_bare = cx.command(["run", "fix it now"]);
     let (error, _) = told(&crate::support::context::ran(in_bare.current_dir(&bare)).exits(66));

@@ -58,7 +58,7 @@ fn the_second_run_sends_only_what_changed() {
     );
     cx.write("b", "2\n");
     std::fs::remove_file(cx.work().join("a")).unwrap();
-    let second = cx.agent("cat b; ls", &["--json"]).exits(0);
+    let second = cx.agent("cat b; ls -1", &["--json"]).exits(0);
     let sync = &second.of_type("sync")[0];
     assert_eq!(
         (&sync["full"], &sync["files"], &sync["deleted"]),

@@ -1,5 +1,7 @@
 //! The real binary against the real server, one module per area.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
 mod agents;
 mod apply;
 mod architecture;

@@ -15,7 +15,6 @@ pub struct TestContext {
 }
 
 /// What a command left behind.
-#[must_use]
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -98,12 +97,14 @@ impl TestContext {
         command
     }
 
-    /// Runs a command of ours in the worktree.
+    /// Runs a command of ours in the worktree. Look at how it ended with [`Ran::exits`].
+    #[must_use]
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
         ran(&mut self.command(args))
     }
 
     /// Runs the main job with a shell script as the agent.
+    #[must_use]
     pub fn agent(&self, script: &str, more: &[&str]) -> Ran {
         let mut args = vec!["run", "--agent-command", script];
         args.extend_from_slice(more);
