@@ -10,6 +10,8 @@ use crate::tree::{Entry, Mode, Tree, changes};
 pub struct Delta {
     /// Files and links to write, in path order.
     pub writes: Vec<(RelPath, Entry)>,
+    /// Those of `writes` where nothing was: what lies there over there was never agreed on.
+    pub added: Vec<RelPath>,
     /// Files and links to remove; also those that are written anew as another type.
     pub deletes: Vec<RelPath>,
     /// Folders that become a file or link: removed with all they hold.
@@ -41,6 +43,8 @@ pub fn delta(from: &Tree, to: &Tree) -> Delta {
             Some(after) => {
                 if change.before.is_none() && holds_folder(from, &change.path) {
                     delta.replaced.push(change.path.clone());
+                } else if change.before.is_none() {
+                    delta.added.push(change.path.clone());
                 }
                 delta.writes.push((change.path, after));
             }

@@ -67,8 +67,9 @@ impl Packer<'_> {
             .filter(|(_, e)| e.mode == Mode::Link)
             .map(|(p, _)| p.clone())
             .collect();
-        let wrote = if delta.writes.is_empty() { &b""[..] } else { b"1" };
-        self.list("n", wrote)?;
+        let wrote: Vec<RelPath> = delta.writes.iter().map(|(path, _)| path.clone()).collect();
+        self.list("f", &nul(&wrote))?;
+        self.list("a", &nul(&delta.added))?;
         self.list("d", &nul(&delta.deletes))?;
         self.list("r", &nul(&delta.replaced))?;
         self.list("e", &nul(&delta.emptied))?;

@@ -124,11 +124,82 @@ fn read_offer(rest: &str) -> Option<Offer> {
     })
 }
 
-/// The archive of an offer, whole and checked, in a file of ours or in memory.
+impl Offer {
+    /// Where the archive lies over there.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// The archive of an offer, whole and checked, in a file of ours without a name.
 #[derive(Debug)]
 pub struct Archive {
     file: std::fs::File,
     size: u64,
+}
+
+impl Archive {
+    /// Takes an archive from a reader, or from the answer itself when it came along.
+    pub fn read(offer: &Offer, from: &mut dyn Read, spool: &Path) -> Result<Archive, Error> {
+        let mut arriving = Arriving::new(offer, spool)?;
+        match &offer.data {
+            Some(data) => arriving.take(data)?,
+            None => {
+                let mut chunk = vec![0; 64 * 1024];
+                loop {
+                    match from.read(&mut chunk).map_err(|e| arriving.io(e))? {
+                        0 => break,
+                        n => arriving.take(&chunk[..n])?,
+                    }
+                }
+            }
+        }
+        arriving.whole()
+    }
+}
+
+/// An archive of which a part is here.
+struct Arriving<'o> {
+    offer: &'o Offer,
+    spool: &'o Path,
+    file: std::fs::File,
+    hash: Sha256,
+    size: u64,
+}
+
+impl<'o> Arriving<'o> {
+    fn new(offer: &'o Offer, spool: &'o Path) -> Result<Self, Error> {
+        let file = tempfile::tempfile_in(spool)
+            .map_err(|source| Error::Spool { dir: spool.to_owned(), source })?;
+        Ok(Self { offer, spool, file, hash: Sha256::new(), size: 0 })
+    }
+
+    fn io(&self, source: io::Error) -> Error {
+        Error::Spool { dir: self.spool.to_owned(), source }
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        self.size += chunk.len() as u64;
+        // More than was announced is not written: the disk is ours.
+        if self.size <= self.offer.size {
+            self.hash.update(chunk);
+            self.file.write_all(chunk).map_err(|e| self.io(e))?;
+        }
+        Ok(())
+    }
+
+    fn too_much(&self) -> bool {
+        self.size > self.offer.size
+    }
+
+    fn whole(mut self) -> Result<Archive, Error> {
+        let hash = hex::encode(std::mem::take(&mut self.hash).finalize());
+        if self.size != self.offer.size || hash != self.offer.sha256 {
+            return Err(Error::Truncated { got: self.size, announced: self.offer.size });
+        }
+        self.file.rewind().map_err(|e| self.io(e))?;
+        Ok(Archive { file: self.file, size: self.size })
+    }
 }
 
 /// Fetches the archive of an offer into `spool`. Goes on after a cut; what arrives must have the announced
@@ -139,33 +210,21 @@ pub async fn fetch(
     limits: &Limits,
     spool: &Path,
 ) -> Result<Archive, Error> {
-    let io = |source| Error::Spool { dir: spool.to_owned(), source };
     if offer.size > limits.total {
         return Err(Error::TooMany(format!("{} MiB", offer.size >> 20)));
     }
-    let mut file = tempfile::tempfile_in(spool).map_err(io)?;
-    let mut hash = Sha256::new();
-    let mut size = 0;
-    if let Some(data) = &offer.data {
-        hash.update(data);
-        size = data.len() as u64;
-        file.write_all(data).map_err(io)?;
-    } else {
-        let mut download = toolbox.download(&offer.path, 0).await?;
-        while let Some(chunk) = download.chunk().await? {
-            hash.update(&chunk);
-            size += chunk.len() as u64;
-            if size > offer.size {
-                break;
-            }
-            file.write_all(&chunk).map_err(io)?;
+    if offer.data.is_some() {
+        return Archive::read(offer, &mut io::empty(), spool);
+    }
+    let mut arriving = Arriving::new(offer, spool)?;
+    let mut download = toolbox.download(&offer.path, 0).await?;
+    while let Some(chunk) = download.chunk().await? {
+        arriving.take(&chunk)?;
+        if arriving.too_much() {
+            break;
         }
     }
-    if size != offer.size || hex::encode(hash.finalize()) != offer.sha256 {
-        return Err(Error::Truncated { got: size, announced: offer.size });
-    }
-    file.rewind().map_err(io)?;
-    Ok(Archive { file, size })
+    arriving.whole()
 }
 
 /// Reads an archive into the store: every object hashed, nothing believed. Blocking.

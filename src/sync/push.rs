@@ -100,9 +100,17 @@ impl Push {
         self.from.is_none()
     }
 
+    /// The archive, when it is too large for the step and has to lie over there before.
+    pub fn spooled(&self) -> Option<&File> {
+        match &self.archive {
+            Archive::File(file) => Some(file),
+            Archive::None | Archive::Inline(_) => None,
+        }
+    }
+
     /// Sends the archive ahead if it is too large for the step; says where it lies over there.
     pub async fn upload(&self, toolbox: &Toolbox, home: &str) -> Result<Option<String>, Error> {
-        let Archive::File(file) = &self.archive else { return Ok(None) };
+        let Some(file) = self.spooled() else { return Ok(None) };
         let mut tries = 0;
         loop {
             tries += 1;

@@ -95,16 +95,12 @@ impl Repo {
         let mut word = || lines.next().map(<[u8]>::to_vec).unwrap_or_default();
         let (bare, inside, worktree, format) = (word(), word(), word(), word());
         let git_dir = path_line(&word());
-        if inside == b"true" {
-            return Err(Error::InsideGitDir { dir: git_dir });
+        // In a bare repository git answers yes to both: that it has no files is the reason that helps.
+        if bare == b"true" && worktree != b"true" {
+            return Err(Error::Bare { dir: git_dir });
         }
-        if worktree != b"true" {
-            let dir = git_dir;
-            return Err(if bare == b"true" {
-                Error::Bare { dir }
-            } else {
-                Error::InsideGitDir { dir }
-            });
+        if inside == b"true" || worktree != b"true" {
+            return Err(Error::InsideGitDir { dir: git_dir });
         }
         let format = match format.as_slice() {
             b"sha1" => ObjectFormat::Sha1,
@@ -571,4 +567,46 @@ fn c_quoted(raw: &[u8]) -> Vec<u8> {
     }
     out.push(b'"');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn git(dir: &Path, args: &[&str]) {
+        let mut git = git_command(dir);
+        git.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").args(args);
+        let out = output(&mut git).unwrap();
+        assert!(out.ok, "git {args:?}: {}", out.words());
+    }
+
+    #[test]
+    fn each_place_without_files_is_named_for_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        git(dir.path(), &["init", "-q", "--bare", "bare"]);
+        git(dir.path(), &["init", "-q", "plain"]);
+        std::fs::create_dir_all(at("plain/sub/deep")).unwrap();
+        std::fs::create_dir(at("none")).unwrap();
+        assert!(matches!(Repo::discover(&at("bare")), Err(Error::Bare { .. })));
+        assert!(matches!(Repo::discover(&at("bare/objects")), Err(Error::Bare { .. })));
+        assert!(matches!(Repo::discover(&at("plain/.git")), Err(Error::InsideGitDir { .. })));
+        assert!(matches!(Repo::discover(&at("plain/.git/refs")), Err(Error::InsideGitDir { .. })));
+        assert!(matches!(Repo::discover(&at("none")), Err(Error::NotARepository { .. })));
+        let found = Repo::discover(&at("plain/sub/deep")).unwrap();
+        assert_eq!(found.prefix().unwrap().as_bytes(), b"sub/deep");
+        assert_eq!(Repo::discover(&at("plain")).unwrap().prefix(), None);
+    }
+
+    #[test]
+    fn a_ref_is_a_plain_name() {
+        for name in ["refs/base/0b1c-2", "refs/undo/a.b_c"] {
+            assert!(ref_name(name).is_ok(), "{name}");
+        }
+        for name in
+            ["HEAD", "refs/../config", "refs/base/", "refs//x", "refs/base/x.lock", "refs/b a"]
+        {
+            assert!(ref_name(name).is_err(), "{name}");
+        }
+    }
 }

@@ -1,1 +1,3 @@
+//! The scripts of a sync, run directly against folders of this machine by each shell and toolbox it has.
 
+mod trees;

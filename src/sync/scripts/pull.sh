@@ -13,7 +13,7 @@ rm -f "$S/out2.idx"
 git diff-tree -r --raw -z --no-renames --no-abbrev "$base" "$tree" >"$S/m" || refuse 94 disk "git diff-tree failed"
 n=$(tr '\0' '\n' <"$S/m" | grep -c '^:' || :)
 [ "$n" -le "$MAXN" ] || refuse 81 toomany "$n"
-tr '\0' '\n' <"$S/m" | sed -n 's/^:[0-7]* \(10[0-7]*\|120000\) [0-9a-f]* \([0-9a-f]*\) [AMT]$/\2/p' | sort -u >"$S/oids"
+tr '\0' '\n' <"$S/m" | sed -n -e 's/^:[0-7]* 10[0-7]* [0-9a-f]* \([0-9a-f]*\) [AMT]$/\1/p' -e 's/^:[0-7]* 120000 [0-9a-f]* \([0-9a-f]*\) [AMT]$/\1/p' | sort -u >"$S/oids"
 { printf 'SBXOUT1 %s %s %s\0' "$base" "$tree" "$(wc -c <"$S/m" | tr -d ' ')"; cat "$S/m"
   git cat-file --batch --buffer <"$S/oids"; } | gzip -1 >"$S/out.n" && mv -f "$S/out.n" "$S/out.gz" || refuse 94 disk "no room for the result"
 printf '%s' "$tree" >"$S/out.tree"

@@ -4,7 +4,7 @@
 [ "$A" != inline ] || A="$S/in.$ID.tar.gz"
 rm_archive() { rm -f "$A"; }
 if [ -e "$S/txn" ]; then
-  [ "$(cat "$S/txn")" = "$FROM $TO" ] || refuse 76 torn "$(cat "$S/txn")"
+  [ "$(cat "$S/txn")" = "$FROM $TO" ] || { rm_archive; refuse 76 torn "$(cat "$S/txn")"; }
 elif [ "$base" != - ]; then
   # Work that was never fetched is not written over.
   look "$S/look.idx"
@@ -18,50 +18,77 @@ fi
 [ -z "$DATA" ] || printf '%s' "$DATA" | base64 -d >"$A" || refuse 94 disk "the archive could not be written"
 [ -e "$A" ] || refuse 78 corrupt
 [ "$(sha256sum <"$A" | cut -c1-64)" = "$SHA" ] || { rm_archive; refuse 78 corrupt; }
-rm -rf "$S/stage"; mkdir -m 700 "$S/stage" || refuse 94 disk "no room for the archive"
+# All of it is on the disk before the workspace is touched.
 L="$S/stage"
-if [ "$FROM" = - ] && [ ! -e "$S/txn" ]; then
-  # What lies in the way of a first sync is put aside, never deleted.
-  if [ -n "$(ls -A "$W" 2>/dev/null)" ]; then
-    mv "$W" "$W.before-$ID" && mkdir -p "$W" || refuse 94 disk "cannot put the old workspace aside"
-    say aside "$W.before-$ID"
+rm -rf "$L"; mkdir -m 700 "$L" || refuse 94 disk "no room for the archive"
+tar -xzof "$A" -C "$L" 2>"$S/err" || { rm -rf "$L"; refuse 94 disk "$(brief "$S/err")"; }
+# What is put aside is never deleted. A push that was cut short goes on with the place it had chosen.
+K=$(cat "$S/aside" 2>/dev/null || echo "$W.before-$ID")
+[ -e "$S/aside" ] || { printf '%s' "$K" >"$S/aside.n" && mv -f "$S/aside.n" "$S/aside"; } || refuse 94 disk "no room for the journal"
+printf '%s' "$FROM $TO" >"$S/txn.n" && mv -f "$S/txn.n" "$S/txn" || refuse 94 disk "no room for the journal"
+cd "$W" || refuse 94 disk "cannot enter $W"
+export K W
+each() { [ ! -s "$L/c/$1" ] || xargs -0 sh -c "$2" sh <"$L/c/$1"; }
+# The list $1, each path $p as a shell sees it; `away` moves one out of the way.
+put='away() {
+  [ ! -d "./$1" ] || [ -L "./$1" ] || { rmdir -- "./$1" 2>/dev/null && return; chmod u+rwx "./$1"; }
+  case $1 in */*) mkdir -p "$K/${1%/*}";; *) mkdir -p "$K";; esac && mv -f -- "./$1" "$K/$1" || bad=1
+}
+bad=0
+'
+if [ "$FROM" = - ]; then
+  # A whole tree: nothing of what lies here is known. The tree that was unpacked becomes the workspace.
+  if [ ! -e "$S/txn.clear" ]; then
+    [ -z "$(ls -A "$W" 2>/dev/null)" ] || { cd "$HOME" && mv "$W" "$K" && mkdir "$W"; } || refuse 94 disk "cannot put the old workspace aside"
+    : >"$S/txn.clear" || refuse 94 disk "no room for the journal"
+  fi
+  cd "$HOME"
+  if [ -d "$L/f" ]; then
+    # After a cut it may be there already; nothing in it is removed.
+    rmdir "$W" 2>/dev/null || :
+    if [ -e "$W" ]; then ( cd "$L/f" && tar -cf - . ) | tar -xpof - -C "$W" 2>"$S/err" || refuse 94 disk "$(brief "$S/err")"
+    else chmod 755 "$L/f" && mv "$L/f" "$W" || refuse 94 disk "cannot put the workspace in place"; fi
+  fi
+  cd "$W" || refuse 94 disk "cannot enter $W"
+else
+  each w 'for p do [ ! -d "./$p" ] || [ -L "./$p" ] || { [ -r "./$p" ] && [ -w "./$p" ] && [ -x "./$p" ]; } || chmod u+rwx "./$p"; done'
+  each d 'bad=0; for p do if [ -d "./$p" ] && [ ! -L "./$p" ]; then :; else rm -f -- "./$p" || bad=1; fi; done; exit $bad' ||
+    refuse 79 verify-failed "$(printf 'a file cannot be removed' | base64)"
+  each e 'for p do rmdir -- "./$p" 2>/dev/null || :; done'
+  # What git ignores over here may lie in the way, also as a link above a path: it is kept, and nothing is
+  # written through it. Once that is done, what lies there is ours.
+  each r "$put"'for p do [ ! -d "./$p" ] || [ -L "./$p" ] || away "$p"; done; exit $bad' &&
+  each w "$put"'for p do if [ -L "./$p" ] || { [ -e "./$p" ] && [ ! -d "./$p" ]; }; then away "$p"; fi; done; exit $bad' &&
+  if [ ! -e "$S/txn.clear" ]; then
+    each a "$put"'for p do if [ -L "./$p" ] || [ -e "./$p" ]; then away "$p"; fi; done; exit $bad' && : >"$S/txn.clear"
+  fi || refuse 94 disk "cannot put aside what lies in the way"
+  # File by file, so that no folder's mode is touched.
+  if [ -s "$L/c/f" ]; then
+    ( cd "$L/f" && xargs -0 sh -c 'for p do set -- "$@" "./$p"; shift; done; tar -cf - "$@" | tar -xpof - -C "$W"' sh <"$L/c/f" ) 2>"$S/err" ||
+      refuse 94 disk "$(brief "$S/err")"
   fi
 fi
-tar -xzf "$A" -C "$L" c 2>"$S/err" || refuse 94 disk "$(head -c 200 "$S/err" | tr '\n' ' ')"
-if [ "$FROM" != - ]; then
-  # All of it is on the disk before the workspace is touched.
-  [ ! -s "$L/c/n" ] || tar -xzf "$A" -C "$L" f 2>"$S/err" || refuse 94 disk "$(head -c 200 "$S/err" | tr '\n' ' ')"
-fi
-printf '%s' "$FROM $TO" >"$S/txn.n" && mv -f "$S/txn.n" "$S/txn" || refuse 94 disk "no room for the journal"
-cd "$W"
-each() { [ ! -s "$L/c/$1" ] || xargs -0 sh -c "$2" sh <"$L/c/$1"; }
-each w 'for p do [ -d "./$p" ] && [ ! -L "./$p" ] && [ ! -w "./$p" ] && chmod u+wx "./$p"; done; :'
-each d 'for p do if [ -d "./$p" ] && [ ! -L "./$p" ]; then :; else rm -f -- "./$p"; fi; done'
-each r 'for p do rm -rf -- "./$p"; done'
-if [ -s "$L/c/n" ]; then
-  if [ "$FROM" = - ]; then tar -xzpf "$A" -C "$W" --strip-components=1 f 2>"$S/err" || refuse 94 disk "$(head -c 200 "$S/err" | tr '\n' ' ')"
-  else tar -C "$L/f" -cf - . | tar -xpf - -C "$W" 2>"$S/err" || refuse 94 disk "$(head -c 200 "$S/err" | tr '\n' ' ')"; fi
-fi
-each e 'for p do rmdir -- "./$p" 2>/dev/null || :; done'
 export GIT_INDEX_FILE="$S/index.n"
 rm -f "$S/index.n" "$S/index.n.lock"
-# A copy that lost the fraction of its time would hide an edit of the same second: it must look older.
-[ "$FROM" = - ] || [ ! -e "$S/index" ] || cp -p "$S/index" "$S/index.n"
-[ ! -s "$L/c/i" ] || git update-index -z --index-info <"$L/c/i"
-[ ! -s "$L/c/l" ] || git update-index -z --add --stdin <"$L/c/l"
+[ "$FROM" = - ] || [ ! -e "$S/index" ] || cp -p "$S/index" "$S/index.n" || refuse 94 disk "cannot copy the index"
+# Entries are set or removed by name: after a cut between the two moves below, twice is once.
+{ [ ! -s "$L/c/i" ] || git update-index -z --index-info <"$L/c/i"; } 2>"$S/err" || refuse 94 disk "$(brief "$S/err")"
+# Git compares a link with its content, which is not here until the link was read.
+{ [ ! -s "$L/c/l" ] || git update-index -z --add --stdin <"$L/c/l"; } 2>"$S/err" || refuse 79 verify-failed "$(brief "$S/err" | base64 | tr -d '\n')"
 git update-index -q --refresh >/dev/null 2>&1 || :
 git diff-files --quiet || refuse 79 verify-failed "$(git diff-files --name-only -z | head -c 300 | base64 | tr -d '\n')"
 [ "$(git write-tree --missing-ok)" = "$TO" ] || refuse 80 tree-mismatch
-mv -f "$S/index.n" "$S/index"
-printf '%s' "$TO" >"$S/base.n" && mv -f "$S/base.n" "$S/base"
-rm -f "$S/txn"; rm -rf "$S/stage"; rm_archive
 unset GIT_INDEX_FILE
 if [ "$FROM" = - ] && [ ! -e "$W/.git" ]; then
   # A repository of the agent's own, for tools that want one. It is a convenience and never read by us.
-  ( unset GIT_DIR GIT_WORK_TREE; export GIT_AUTHOR_NAME=sandbox-coder GIT_AUTHOR_EMAIL=sandbox-coder@localhost
+  ( rm -rf "$S/dot.git"; export GIT_DIR="$S/dot.git" GIT_WORK_TREE="$W" GIT_AUTHOR_NAME=sandbox-coder GIT_AUTHOR_EMAIL=sandbox-coder@localhost
     export GIT_COMMITTER_NAME=sandbox-coder GIT_COMMITTER_EMAIL=sandbox-coder@localhost
-    git init -q . && git config user.name sandbox-coder && git config user.email sandbox-coder@localhost &&
-    git config gc.auto 0 && git -c core.looseCompression=0 add -A &&
-    git commit -q --no-verify --allow-empty -m 'The worktree as it was sent' ) >/dev/null 2>&1 || :
+    git init -q && git config user.name sandbox-coder && git config user.email sandbox-coder@localhost &&
+    git config gc.auto 0 && git config core.bare false && git -c core.looseCompression=0 add -A &&
+    git commit -q --no-verify --allow-empty -m 'The worktree as it was sent' && { git config --unset core.worktree || :; } &&
+    mv "$S/dot.git" "$W/.git" ) >/dev/null 2>&1 || rm -rf "$S/dot.git"
 fi
+mv -f "$S/index.n" "$S/index" && printf '%s' "$TO" >"$S/base.n" && mv -f "$S/base.n" "$S/base" || refuse 94 disk "no room for the base"
+rm -f "$S/txn" "$S/txn.clear" "$S/aside"; rm -rf "$L"; rm_archive
+[ ! -e "$K" ] || say aside "$K"
 say ok "$TO"

@@ -1,9 +1,12 @@
 //! What the tests share.
 
 pub mod context;
+#[cfg(unix)]
+pub mod far;
 pub mod faulty_proxy;
 #[cfg(target_os = "linux")]
 pub mod jail;
+pub mod repo;
 pub mod server;
 #[cfg(target_os = "linux")]
 pub mod toolbox;

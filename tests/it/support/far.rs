@@ -1,0 +1,283 @@
+//! The other side of a sync without a server: a home folder, the scripts run in it by a chosen shell with
+//! chosen tools, as an ordinary user.
+
+#![allow(dead_code, reason = "each area uses its own part")]
+
+use std::io::Write;
+use std::os::unix::fs::{chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use sandbox_coder::daytona::script::Script;
+use sandbox_coder::sync::records::{Limits, Records};
+use sandbox_coder::sync::{pull, push};
+use sandbox_coder::tree::{Oid, Tree};
+use sandbox_coder::worktree::capture::{Options, capture};
+use sandbox_coder::worktree::{Repo, Store};
+
+/// Nobody in particular: as root every permission check would pass.
+const USER: u32 = 65534;
+
+/// What the sandbox has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tools {
+    /// The machine's own, with this shell as `sh`.
+    Shell(&'static str),
+    /// Busybox and git, nothing else.
+    Busybox,
+    /// The machine's own without the named program.
+    Without(&'static str),
+}
+
+/// One sandbox.
+pub struct Far {
+    dir: tempfile::TempDir,
+    tools: Tools,
+}
+
+impl Far {
+    /// A sandbox with the machine's tools.
+    pub fn new() -> Self {
+        Self::with(Tools::Shell("sh")).expect("every machine has a shell")
+    }
+
+    /// A sandbox with these tools; `None` where the machine lacks them.
+    pub fn with(tools: Tools) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        std::fs::create_dir(dir.path().join("home")).unwrap();
+        match tools {
+            Tools::Shell(shell) => symlink(which(shell)?, bin.join("sh")).unwrap(),
+            Tools::Busybox => {
+                let busybox = which("busybox")?;
+                let list = Command::new(&busybox).arg("--list").output().unwrap().stdout;
+                for applet in String::from_utf8(list).unwrap().lines() {
+                    symlink(&busybox, bin.join(applet)).unwrap();
+                }
+                symlink(which("git")?, bin.join("git")).unwrap();
+            }
+            Tools::Without(missing) => {
+                for folder in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
+                    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                        if entry.file_name() != missing {
+                            let _ = symlink(entry.path(), bin.join(entry.file_name()));
+                        }
+                    }
+                }
+            }
+        }
+        if rustix::process::geteuid().is_root() {
+            for path in [dir.path(), &dir.path().join("home")] {
+                chown(path, Some(USER), Some(USER)).unwrap();
+            }
+        }
+        Some(Self { dir, tools })
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    pub fn workspace(&self) -> PathBuf {
+        self.home().join("workspace")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.home().join(".sandbox-coder/sync")
+    }
+
+    /// The folder that comes first in its search path.
+    pub fn bin(&self) -> PathBuf {
+        self.dir.path().join("bin")
+    }
+
+    /// A command in the sandbox.
+    pub fn command(&self, program: &str) -> Command {
+        let mut path = self.bin().into_os_string();
+        if matches!(self.tools, Tools::Shell(_)) {
+            path.push(":");
+            path.push(std::env::var_os("PATH").unwrap());
+        }
+        let program = self.bin().join(program);
+        let program = if program.exists() { program } else { program.file_name().unwrap().into() };
+        let mut command = Command::new(program);
+        command.env_clear().env("PATH", path).env("HOME", self.home()).current_dir(self.home());
+        if rustix::process::geteuid().is_root() {
+            command.uid(USER).gid(USER);
+        }
+        command
+    }
+
+    /// Runs shell text in the workspace, as the agent would; a failure ends the test.
+    #[track_caller]
+    pub fn agent(&self, text: &str) {
+        let text = format!(
+            "cd workspace\nexport GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b\n\
+             export GIT_CONFIG_NOSYSTEM=1\nset -e\n{text}"
+        );
+        let out = self.command("sh").args(["-c", &text]).output().unwrap();
+        assert!(out.status.success(), "{text}\n{}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    /// Starts a script in a process group of its own, the way the service does: the text is the shell's input.
+    pub fn start(&self, script: &Script) -> Child {
+        let mut text = tempfile::tempfile().unwrap();
+        text.write_all(script.command().as_bytes()).unwrap();
+        std::io::Seek::rewind(&mut text).unwrap();
+        self.command("sh")
+            .stdin(text)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs a script to its end and returns what it printed.
+    pub fn run(&self, script: &Script) -> String {
+        let out = self.start(script).wait_with_output().unwrap();
+        let mut text = String::from_utf8_lossy(&out.stdout).into_owned();
+        text.push_str(&String::from_utf8_lossy(&out.stderr));
+        text
+    }
+
+    /// The step of a push, its archive laid down first where it is a large one.
+    pub fn script_of(&self, push: &push::Push) -> Script {
+        let uploaded = push.spooled().map(|file| {
+            let path = self.state().join("in.uploaded.tar.gz");
+            for dir in [self.home().join(".sandbox-coder"), self.state()] {
+                if !dir.exists() {
+                    std::fs::create_dir(&dir).unwrap();
+                    self.own(&dir);
+                }
+            }
+            let mut from = file.try_clone().unwrap();
+            std::io::Seek::rewind(&mut from).unwrap();
+            std::io::copy(&mut from, &mut std::fs::File::create(&path).unwrap()).unwrap();
+            self.own(&path);
+            path.into_os_string().into_string().unwrap()
+        });
+        let mut script = Script::new();
+        push.add_to(&mut script, uploaded.as_deref());
+        script
+    }
+
+    /// Gives a path made by the test to the sandbox's user.
+    pub fn own(&self, path: &Path) {
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(path, Some(USER), Some(USER)).unwrap();
+        }
+    }
+
+    pub fn push(&self, push: &push::Push) -> push::Pushed {
+        let said = self.run(&self.script_of(push));
+        push::heard(&said).unwrap_or_else(|e| panic!("{e}\n{said}"))
+    }
+
+    pub fn ask(&self) -> pull::Answer {
+        let mut script = Script::new();
+        pull::add_to(&mut script, &Limits::default());
+        let said = self.run(&script);
+        pull::heard(&said).unwrap_or_else(|e| panic!("{e}\n{said}"))
+    }
+}
+
+/// Both sides of one worktree.
+pub struct Pair {
+    pub repo: super::repo::RepoBuilder,
+    pub near: Repo,
+    pub far: Far,
+    pub base: Option<Oid>,
+    spool: tempfile::TempDir,
+}
+
+impl Pair {
+    pub fn new(repo: super::repo::RepoBuilder, far: Far) -> Self {
+        let near = Repo::discover(repo.path()).unwrap();
+        Self { repo, near, far, base: None, spool: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn store(&self) -> Store {
+        Store::open(&self.near).unwrap()
+    }
+
+    /// What lies here now.
+    #[track_caller]
+    pub fn look(&self) -> (Oid, Tree) {
+        let store = self.store();
+        let options = Options { max_size: u64::MAX, max_files: u64::MAX, ..Options::default() };
+        let id = capture(&self.near, &options).unwrap().tree;
+        (id, store.read_tree(id).unwrap())
+    }
+
+    /// The push that is due now.
+    #[track_caller]
+    pub fn plan(&self) -> push::Push {
+        let (id, tree) = self.look();
+        self.plan_to(id, &tree)
+    }
+
+    /// The push from the base to a tree.
+    #[track_caller]
+    pub fn plan_to(&self, id: Oid, tree: &Tree) -> push::Push {
+        let store = self.store();
+        let from = self.base.map(|id| (id, store.read_tree(id).unwrap()));
+        let from = from.as_ref().map(|(id, tree)| (*id, tree));
+        push::Push::plan(&store, from, (id, tree), self.spool.path()).unwrap()
+    }
+
+    /// Brings the sandbox up to date and returns the push.
+    #[track_caller]
+    pub fn push(&mut self) -> push::Push {
+        let push = self.plan();
+        let heard = self.far.push(&push);
+        assert!(matches!(heard, push::Pushed::Ok { .. }), "{heard:?}");
+        self.base = Some(push.to);
+        push
+    }
+
+    /// What the sandbox offers, fetched and verified, with its whole tree.
+    #[track_caller]
+    pub fn pull(&self) -> (pull::Offer, Records, Tree) {
+        let offer = match self.far.ask() {
+            pull::Answer::Out(offer) => *offer,
+            other => panic!("{other:?}"),
+        };
+        let base = self.base.unwrap_or(Oid::EMPTY_TREE);
+        let store = self.store();
+        let mut from = std::fs::File::open(offer.path()).unwrap();
+        let archive = pull::Archive::read(&offer, &mut from, self.spool.path()).unwrap();
+        let records = pull::unpack(archive, &offer, base, &Limits::default(), &store).unwrap();
+        let tree = pull::theirs(&store.read_tree(base).unwrap(), &records.claims).unwrap();
+        (offer, records, tree)
+    }
+
+    /// The names that differ over there.
+    #[track_caller]
+    pub fn differs(&self) -> Vec<String> {
+        let (_, records, _) = self.pull();
+        records.claims.iter().map(|c| sandbox_coder::rel_path::escape(&c.path)).collect()
+    }
+
+    /// Insists that both folders hold the same, byte for byte.
+    #[track_caller]
+    pub fn same(&self) {
+        let (here, there) =
+            (super::repo::listing(self.repo.path()), super::repo::listing(&self.far.workspace()));
+        let brief = |all: &[(Vec<u8>, char, Vec<u8>)]| -> Vec<String> {
+            all.iter()
+                .map(|(n, k, _)| format!("{k} {}", sandbox_coder::rel_path::escape(n)))
+                .collect()
+        };
+        assert_eq!(brief(&here), brief(&there));
+        assert!(here == there, "same names, other contents");
+    }
+}
+
+/// A program of this machine.
+pub fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|p| p.is_file())
+}
