@@ -67,7 +67,7 @@ impl Open {
         let resumed = blocking(move || -> anyhow::Result<usize> {
             let store = Store::open(&repo)?;
             let objects = (&repo, &store);
-            let done = with_site(&repo, &objects, |site| apply::resume(site))?;
+            let done = with_site(&repo, &objects, apply::resume)?;
             Ok(done.len())
         })
         .await

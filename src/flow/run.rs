@@ -418,9 +418,7 @@ async fn dry_run(cx: &Context, open: &mut Open, ready: &Ready) -> anyhow::Result
 }
 
 async fn detached(cx: &Context) -> Summary {
-    let mut told = cx.told();
-    told.unpulled = true;
-    drop(told);
+    cx.told().unpulled = true;
     let message = format!("the agent works on; `sandbox-coder attach {}` follows it", cx.run);
     cx.reporter.warn("run.detached", message, None).await;
     Exit::Ok.into()

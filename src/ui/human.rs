@@ -50,11 +50,11 @@ impl Human {
                 };
                 self.say(&mut text, &format!("sandbox {name} ({provider}, {how}, {state}{apart})"));
             }
-            Event::Agent { state: AgentState::Session, agent_session: Some(id), .. } => {
-                if self.session_said.as_ref() != Some(id) {
-                    self.session_said = Some(id.clone());
-                    self.marker(&mut text, "agent-session", &escape(id.as_bytes()));
-                }
+            Event::Agent { state: AgentState::Session, agent_session: Some(id), .. }
+                if self.session_said.as_ref() != Some(id) =>
+            {
+                self.session_said = Some(id.clone());
+                self.marker(&mut text, "agent-session", &escape(id.as_bytes()));
             }
             Event::AgentEvent { event } if !self.options.raw => self.agent(event, &mut text),
             Event::Sync { direction, full, files, bytes, deleted, .. } => {
