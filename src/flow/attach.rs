@@ -21,7 +21,7 @@ pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summar
     let name = open.sandbox_name(cx);
     open.announce(cx, "attach", &name, None).await;
     let service = Service::connect(cx).await?;
-    let ready = reach(cx, &service, &record).await?;
+    let ready = reach(cx, &open, &service, &record).await?;
     run::resume_with(cx, &["attach", &record.id]);
     let kind = Kind::parse(&record.agent).unwrap_or(Kind::Command);
     let json = !matches!(kind, Kind::Command);
@@ -55,7 +55,7 @@ pub async fn logs(
     let open = Open::unlocked(cx).await?;
     let record = choose(&open, wanted)?;
     let service = Service::connect(cx).await?;
-    let ready = reach(cx, &service, &record).await?;
+    let ready = reach(cx, &open, &service, &record).await?;
     let run = run_ref(&ready, &record);
     if following {
         let reader = Reader::new("logs", None, false, true, Offsets { out: from, err: 0 });
@@ -132,9 +132,14 @@ fn choose(open: &Open, wanted: Option<&str>) -> anyhow::Result<RunRecord> {
     }
 }
 
-async fn reach(cx: &Context, service: &Service, record: &RunRecord) -> anyhow::Result<Ready> {
+async fn reach(
+    cx: &Context,
+    open: &Open,
+    service: &Service,
+    record: &RunRecord,
+) -> anyhow::Result<Ready> {
     match service.client.find(&record.sandbox_id).await? {
-        Some(found) => sandbox::start(cx, service, found, Origin::Reused).await,
+        Some(found) => sandbox::start(cx, open, service, found, Origin::Reused).await,
         None => {
             let message = format!("the sandbox of run `{}` is gone", record.id);
             Err(Failure::new(ErrorCode::SandboxLost, message).into())

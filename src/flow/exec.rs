@@ -112,7 +112,7 @@ fn conclude(
 /// The sandbox for a command that does not sync: it has to be there.
 async fn reach(cx: &Context, open: &Open, service: &Service) -> anyhow::Result<Ready> {
     match sandbox::existing(cx, open, service).await? {
-        Some(found) => sandbox::start(cx, service, found, crate::event::Origin::Reused).await,
+        Some(found) => sandbox::start(cx, open, service, found, crate::event::Origin::Reused).await,
         None => {
             let message = "this worktree has no sandbox yet";
             Err(Failure::new(ErrorCode::SandboxNotFound, message)

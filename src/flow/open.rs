@@ -116,6 +116,9 @@ impl Open {
 
     /// Remembers the sandbox.
     pub fn remember_sandbox(&mut self, sandbox: SandboxRecord) -> anyhow::Result<()> {
+        if self.record.sandbox.as_ref() == Some(&sandbox) {
+            return Ok(());
+        }
         self.record.sandbox = Some(sandbox);
         self.save()
     }

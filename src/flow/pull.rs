@@ -80,7 +80,7 @@ async fn reach(
             .hint("run `pull` in that worktree")
             .into());
     }
-    let ready = sandbox::start(cx, service, found, Origin::Reused).await?;
+    let ready = sandbox::start(cx, open, service, found, Origin::Reused).await?;
     let same = open.record.sandbox.as_ref().is_some_and(|r| r.id == ready.sandbox.id);
     if !same {
         open.remember_sandbox(SandboxRecord {
@@ -88,6 +88,7 @@ async fn reach(
             name: ready.sandbox.name.clone(),
             provider: service.provider.clone(),
             unpulled: true,
+            home: Some(ready.home.clone()),
             setup: None,
         })?;
     }

@@ -56,7 +56,7 @@ pub async fn obtain(cx: &Context, open: &mut Open, service: &Service) -> anyhow:
         Some(sandbox) => (sandbox, Origin::Reused),
         None => create(cx, open, service).await?,
     };
-    let ready = start(cx, service, sandbox, origin).await?;
+    let ready = start(cx, open, service, sandbox, origin).await?;
     let unpulled =
         open.record.sandbox.as_ref().is_some_and(|r| r.id == ready.sandbox.id && r.unpulled);
     let setup = open
@@ -70,6 +70,7 @@ pub async fn obtain(cx: &Context, open: &mut Open, service: &Service) -> anyhow:
         name: ready.sandbox.name.clone(),
         provider: service.provider.clone(),
         unpulled,
+        home: Some(ready.home.clone()),
         setup,
     })?;
     Ok(ready)
@@ -91,6 +92,7 @@ pub async fn existing(
 /// Brings a sandbox to life and tells of it.
 pub async fn start(
     cx: &Context,
+    open: &Open,
     service: &Service,
     sandbox: Sandbox,
     origin: Origin,
@@ -120,7 +122,11 @@ pub async fn start(
         signal = cx.signals.first() => return Err(super::ended_by(signal)),
     };
     let toolbox = service.client.toolbox(&sandbox).await?;
-    let home = toolbox.home().await?;
+    let remembered = open.record.sandbox.as_ref().filter(|r| r.id == sandbox.id);
+    let home = match remembered.and_then(|r| r.home.clone()) {
+        Some(home) => home,
+        None => toolbox.home().await?,
+    };
     phase.end(None).await;
     note(cx, &sandbox);
     tell(cx, service, &sandbox, origin, isolation).await;

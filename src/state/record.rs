@@ -31,6 +31,8 @@ pub struct SandboxRecord {
     pub provider: String,
     /// It may hold work that is not here yet.
     pub unpulled: bool,
+    /// Its user's home directory.
+    pub home: Option<String>,
     /// The set-up that was done in it, as a fingerprint.
     pub setup: Option<String>,
 }

@@ -33,7 +33,7 @@ impl Store {
     /// Remembers the worktree. The caller holds the worktree's lock.
     pub fn save_worktree(&self, record: &WorktreeRecord) -> Result<(), Error> {
         let record = WorktreeRecord { format: FORMAT, ..record.clone() };
-        self.write(&self.dir.join("worktree.json"), &record)
+        self.write(&self.dir.join("worktree.json"), &record, true)
     }
 
     /// One run.
@@ -47,7 +47,7 @@ impl Store {
     /// Remembers a run.
     pub fn save_run(&self, record: &RunRecord) -> Result<(), Error> {
         let record = RunRecord { format: FORMAT, ..record.clone() };
-        self.write(&self.dir.join("runs").join(format!("{}.json", record.id)), &record)
+        self.write(&self.dir.join("runs").join(format!("{}.json", record.id)), &record, false)
     }
 
     /// All runs that are remembered, the newest first.
@@ -95,7 +95,8 @@ impl Store {
         }
     }
 
-    fn write<T: Serialize>(&self, path: &Path, value: &T) -> Result<(), Error> {
+    /// `durable` waits for the disk: what protects work must survive a power cut, what informs need not.
+    fn write<T: Serialize>(&self, path: &Path, value: &T, durable: bool) -> Result<(), Error> {
         let dir = path.parent().expect("records lie in a folder");
         let io = |action, path: &Path| {
             let path = path.to_owned();
@@ -117,7 +118,9 @@ impl Store {
             .open(&temp)
             .and_then(|mut file| {
                 file.write_all(&text)?;
-                file.sync_all()?;
+                if durable {
+                    file.sync_all()?;
+                }
                 std::fs::rename(&temp, path)
             });
         written.map_err(|source| {

@@ -43,6 +43,10 @@ impl Human {
             }
             Event::Sandbox { id, name, state, origin, provider, isolation, network, .. } => {
                 self.marker(&mut text, "session", id);
+                if !isolation.is_empty() {
+                    let words = format!("{provider} (isolation {isolation}, network {network})");
+                    self.marker(&mut text, "provider", &words);
+                }
                 let how = origin_words(*origin);
                 let apart = match isolation.as_str() {
                     "" => String::new(),

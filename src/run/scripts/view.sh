@@ -5,10 +5,13 @@
 #   SBXL outsize errsize LF        no exit status and nothing left of the run
 # The exit file is looked at before the sizes, so the last round shows everything. A file descriptor
 # keeps the place: no tool has to find an offset in a long log twice.
-D=$1; R=$2; a=$3; b=$4; i=0; lost=0
+D=$1; R=$2; a=$3; b=$4; i=0; lost=0; f=0
 size() { stat -c %s "$1" 2>/dev/null || wc -c <"$1" 2>/dev/null || echo 0; }
 seek() { dd bs=65536 skip=$(($1 / 65536)) count=0 2>/dev/null; dd bs=1 skip=$(($1 % 65536)) count=0 2>/dev/null; }
-nap() { sleep 0.1 2>/dev/null || sleep 1; }
+# Looks often while something happens, and less often when nothing does.
+nap() {
+  if [ $f -lt 50 ]; then f=$((f + 1)); sleep 0.02 2>/dev/null || sleep 1; else sleep 0.1 2>/dev/null || sleep 1; fi
+}
 alive() {
   for p in /proc/[0-9]*; do
     grep -qz "^SANDBOX_CODER_RUN=$R$" "$p/environ" 2>/dev/null && return 0
@@ -16,7 +19,7 @@ alive() {
   return 1
 }
 n=0; while [ ! -e "$D/out" ] || [ ! -e "$D/err" ]; do
-  nap; n=$((n + 1)); [ $n -lt 300 ] || { printf 'SBXL 0 0\n'; sleep 20; exit; }
+  nap; n=$((n + 1)); [ $n -lt 340 ] || { printf 'SBXL 0 0\n'; sleep 20; exit; }
 done
 exec 3<"$D/out" 4<"$D/err"
 seek "$a" <&3 >/dev/null; seek "$b" <&4 >/dev/null
@@ -32,7 +35,7 @@ while :; do
     printf 'SBXE %s %s\n' "$b" "$k"; dd bs=$k count=1 <&4 2>/dev/null; b=$((b + k)); quiet=0
   done
   [ -z "$e" ] || { printf 'SBXX %s %s %s\n' "$e" "$n" "$m"; break; }
-  if [ $quiet = 0 ]; then i=0; lost=0; else
+  if [ $quiet = 0 ]; then i=0; lost=0; f=0; else
     i=$((i + 1))
     if [ $i -ge 30 ]; then
       i=0
