@@ -75,8 +75,8 @@ impl Service {
         Ok(Service {
             client: Client::new(Endpoint { api_url: endpoint.api_url, credential, target: None })?,
             provider: "local".into(),
-            isolation: cx.config.isolation.clone(),
-            network: "host".into(),
+            isolation: endpoint.isolation.name().into(),
+            network: endpoint.network.name().into(),
         })
     }
 

@@ -13,8 +13,10 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 
+use super::backend::Backend;
 use super::{Isolation, ServeOptions, Server, store};
 use crate::exit::ErrorCode;
+use crate::jail::spec::Network;
 use crate::secret::Secret;
 
 /// The hidden subcommand the binary dispatches to [`main`].
@@ -44,6 +46,10 @@ pub struct Endpoint {
     pub api_url: String,
     /// Its key.
     pub api_key: Secret,
+    /// What keeps its sandboxes apart.
+    pub isolation: Isolation,
+    /// What they reach of the network unless they ask for less.
+    pub network: Network,
 }
 
 /// Why there is no server.
@@ -56,6 +62,21 @@ pub enum Error {
         what: String,
         /// The system's answer.
         source: std::io::Error,
+    },
+    /// The running server keeps sandboxes apart in another way, and some of them run.
+    #[error(
+        "the local server of `{}` runs with isolation `{}`, not `{}`, and its sandbox `{}` is running; stop its sandboxes or choose another state directory",
+        .dir.display(), .there.name(), .wanted.name(), .sandbox
+    )]
+    OtherIsolation {
+        /// Its directory.
+        dir: PathBuf,
+        /// What is in force.
+        there: Isolation,
+        /// What was asked for.
+        wanted: Isolation,
+        /// A sandbox that would be lost.
+        sandbox: String,
     },
     /// The new server said why it does not run.
     #[error("the local server did not start: {0}")]
@@ -70,7 +91,9 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Error::Io { .. } => ErrorCode::HostIo,
-            Error::Failed(_) | Error::Silent(_) => ErrorCode::LocalServer,
+            Error::OtherIsolation { .. } | Error::Failed(_) | Error::Silent(_) => {
+                ErrorCode::LocalServer
+            }
         }
     }
 }
@@ -91,6 +114,17 @@ struct Card {
     isolation: Isolation,
 }
 
+impl Card {
+    fn endpoint(self) -> Endpoint {
+        Endpoint {
+            api_url: self.api_url,
+            api_key: Secret::new(self.api_key),
+            isolation: self.isolation,
+            network: Backend::of(self.isolation).network(Network::Host),
+        }
+    }
+}
+
 /// The running server, or a new one.
 pub async fn ensure(options: DaemonOptions) -> Result<Endpoint, Error> {
     if let Some(endpoint) = find(&options).await {
@@ -101,6 +135,10 @@ pub async fn ensure(options: DaemonOptions) -> Result<Endpoint, Error> {
     // Another client may have been faster.
     if let Some(endpoint) = find(&options).await {
         return Ok(endpoint);
+    }
+    if let Some((there, sandbox)) = other_isolation(&options).await {
+        let (dir, wanted) = (options.data_dir, options.isolation);
+        return Err(Error::OtherIsolation { dir, there, wanted, sandbox });
     }
     retire(&options).await;
     tokio::task::spawn_blocking(move || spawn(&options))
@@ -118,7 +156,14 @@ async fn find(options: &DaemonOptions) -> Option<Endpoint> {
     if is_older(&card.version, env!("CARGO_PKG_VERSION")) && is_idle(&card).await {
         return None;
     }
-    Some(Endpoint { api_url: card.api_url, api_key: Secret::new(card.api_key) })
+    Some(card.endpoint())
+}
+
+/// The isolation of a live server that is not the one asked for, and a sandbox that needs it to stay.
+async fn other_isolation(options: &DaemonOptions) -> Option<(Isolation, String)> {
+    let card = card(&options.data_dir).filter(|card| card.isolation != options.isolation)?;
+    let busy = busy(&card).await?;
+    Some((card.isolation, busy.into_iter().next()?))
 }
 
 fn card(data_dir: &Path) -> Option<Card> {
@@ -131,8 +176,15 @@ async fn answers(card: &Card) -> bool {
 }
 
 async fn is_idle(card: &Card) -> bool {
-    let started = get(card, "/api/sandbox?states=started&limit=1").await;
-    started.is_some_and(|body| body["items"].as_array().is_some_and(Vec::is_empty))
+    busy(card).await.is_some_and(|names| names.is_empty())
+}
+
+/// The names of sandboxes that run or are changing; `None` when the server does not say.
+async fn busy(card: &Card) -> Option<Vec<String>> {
+    let states = "states=started&states=creating&states=starting&states=stopping";
+    let body = get(card, &format!("/api/sandbox?limit=1&{states}")).await?;
+    let name = |item: &serde_json::Value| item["name"].as_str().unwrap_or("?").to_owned();
+    Some(body["items"].as_array()?.iter().map(name).collect())
 }
 
 /// One small question to the server on the card.
@@ -230,9 +282,7 @@ fn spawn(options: &DaemonOptions) -> Result<Endpoint, Error> {
     });
     let line = receive.recv_timeout(START).map_err(|_| Error::Silent(log_path.clone()))?;
     match serde_json::from_str(&line) {
-        Ok(Word::Ready(card)) => {
-            Ok(Endpoint { api_url: card.api_url, api_key: Secret::new(card.api_key) })
-        }
+        Ok(Word::Ready(card)) => Ok(card.endpoint()),
         Ok(Word::Failed(why)) => Err(Error::Failed(why)),
         Err(_) => Err(Error::Failed(format!(
             "it ended without a word; its log is `{}`",

@@ -149,6 +149,11 @@ impl Life {
         record.on_wire(&self.toolbox_base)
     }
 
+    /// What is in force for the sandboxes of this server.
+    pub(super) fn force(&self) -> Backend {
+        self.backend
+    }
+
     /// All sandboxes but those being removed.
     pub(super) fn all(&self) -> Vec<Record> {
         let shelf = self.shelf();

@@ -23,12 +23,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{OriginalUri, Request};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 pub use crate::jail::spec::Isolation;
 pub use clock::Clock;
@@ -225,7 +225,7 @@ async fn run(
     let timers = tokio::spawn(tick(life.clone(), stop.clone(), idle_exit));
     let graceful = {
         let stop = stop.clone();
-        axum::serve(listener, router(life)).with_graceful_shutdown(stop.cancelled_owned())
+        axum::serve(listener, whole(life)).with_graceful_shutdown(stop.cancelled_owned())
     };
     let bounded = async {
         stop.cancelled().await;
@@ -258,7 +258,13 @@ async fn tick(life: Arc<life::Life>, stop: CancellationToken, idle_exit: Option<
     }
 }
 
-fn router(life: Arc<life::Life>) -> Router {
+/// The front door before the routes: it sees every request and may rewrite its path.
+fn whole(life: Arc<life::Life>) -> Router {
+    let routes = routes(life.clone());
+    Router::new().fallback(move |request: Request| front(life.clone(), routes.clone(), request))
+}
+
+fn routes(life: Arc<life::Life>) -> Router {
     Router::new()
         .nest("/api", control::routes(life.clone()))
         .route("/toolbox/{id}", axum::routing::any(proxy::toolbox))
@@ -266,17 +272,22 @@ fn router(life: Arc<life::Life>) -> Router {
         .route("/toolbox/{id}/{*path}", axum::routing::any(proxy::toolbox))
         .route("/health", axum::routing::get(control::health))
         .fallback(control::nowhere)
-        .layer(from_fn_with_state(life.clone(), front))
         .with_state(life)
 }
 
 /// The front door: foreign names are turned away, preview names go their own way.
-async fn front(State(life): State<Arc<life::Life>>, request: Request, next: Next) -> Response {
+async fn front(life: Arc<life::Life>, routes: Router, mut request: Request) -> Response {
     let _busy = life.request();
     let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
     let uri = request.uri().clone();
     let mut response = match access::host(host.unwrap_or_default()) {
-        access::Host::Own => next.run(request).await,
+        access::Host::Own => {
+            if let Some(plain) = without_slash(&uri) {
+                request.extensions_mut().insert(OriginalUri(uri.clone()));
+                *request.uri_mut() = plain;
+            }
+            routes.oneshot(request).await.into_response()
+        }
         access::Host::Preview { port, key } => {
             preview::serve(life.clone(), request, port, &key).await
         }
@@ -293,4 +304,29 @@ async fn front(State(life): State<Arc<life::Life>>, request: Request, next: Next
         .headers_mut()
         .insert("x-daytona-api-version", HeaderValue::from_static(store::API_VERSION));
     response
+}
+
+/// A path of the control plane without its slash at the end, which Daytona overlooks; two are too many.
+fn without_slash(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let plain = path.strip_suffix('/').filter(|plain| !plain.ends_with('/'))?;
+    if !path.starts_with("/api/") || path == "/api/socket.io/" {
+        return None;
+    }
+    uri.query().map_or(plain.to_owned(), |query| format!("{plain}?{query}")).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slash_at_the_end_is_overlooked() {
+        let plain = |text: &str| without_slash(&text.parse().unwrap()).map(|uri| uri.to_string());
+        assert_eq!(plain("/api/sandbox/"), Some("/api/sandbox".to_owned()));
+        assert_eq!(plain("/api/sandbox/a%2F/?x=1/"), Some("/api/sandbox/a%2F?x=1/".to_owned()));
+        for kept in ["/", "/api", "/api/sandbox//", "/api/socket.io/", "/toolbox/i/files/"] {
+            assert_eq!(plain(kept), None, "{kept}");
+        }
+    }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use super::clock;
 use super::registry::State;
+use super::{Isolation, clock};
 use crate::wire::sandbox::{Sandbox, StringMap};
 
 /// The version of the record's form.
@@ -55,6 +55,9 @@ pub(super) struct Record {
     pub(super) signed: Vec<Signed>,
     /// The creator's own environment as far as tools are found by it.
     pub(super) tools: StringMap,
+    /// What it was made for; it never starts under another, which may be weaker.
+    #[serde(default)]
+    pub(super) isolation: Option<Isolation>,
 }
 
 /// A link to one port that ends by itself.
@@ -88,6 +91,7 @@ impl Record {
             token: super::access::random(32),
             signed: Vec::new(),
             tools: StringMap::new(),
+            isolation: None,
         }
     }
 

@@ -93,7 +93,29 @@ fn settings_are_kept_and_nonsense_is_refused() {
     assert_eq!(post("/autostop/-1").status, 400);
     assert_eq!(post("/autostop/x").status, 400);
     assert_eq!(post("/last-activity").status, 201);
-    assert_eq!(post("/fork").status, 404);
+    for missing in ["/fork", "/resize", "/ttl"] {
+        let answer = post(missing);
+        assert_eq!(
+            (answer.status, answer.json()["message"].as_str()),
+            (404, Some(format!("Cannot POST /api/sandbox/{id}{missing}").as_str()))
+        );
+    }
+    assert_eq!(server.call("GET", &format!("/api/sandbox/{id}/signing-key"), "").status, 404);
+    assert_eq!(server.call("GET", &format!("/api/sandbox/{id}/"), "").json()["id"], *id);
+    assert_eq!(server.call("GET", &format!("/api/sandbox/{id}//"), "").status, 404);
+    let pages = server.call("GET", "/api/sandbox/paginated/?limit=1&page=1", "").json();
+    assert_eq!((&pages["total"], &pages["totalPages"]), (&json!(1), &json!(1)));
+    assert_eq!(pages["items"][0]["id"], *id);
+    let network = |body: &str| {
+        server.call("POST", &format!("/api/sandbox/{id}/network-settings"), body).status
+    };
+    assert_eq!(network(r#"{"networkBlockAll":false}"#), 200);
+    // Without isolation nothing can be cut off, and nobody shall believe it is.
+    for refused in ["{}", r#"{"networkBlockAll":true}"#, r#"{"networkAllowList":"10.0.0.0/8"}"#] {
+        assert_eq!(network(refused), 400, "{refused}");
+    }
+    let ours = &server.call("GET", "/api/config", "").json()["sandboxCoder"];
+    assert_eq!((&ours["isolation"], &ours["network"]), (&json!("none"), &json!("host")));
     for (body, status) in [
         ("{", 400),
         (r#"{"snapshot":"nope"}"#, 400),
@@ -342,6 +364,7 @@ fn a_server_is_started_once_found_again_and_leaves_when_idle() {
         runtime.block_on(async { tokio::join!(ensure(options(600)), ensure(options(600))) });
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.api_url, two.api_url);
+    assert_eq!((one.isolation.name(), one.network.name()), ("none", "host"));
     // A crash leaves its card behind; the next client is not misled by it.
     rustix::process::kill_process(pid(), rustix::process::Signal::KILL).unwrap();
     let three = runtime.block_on(ensure(options(0))).unwrap();

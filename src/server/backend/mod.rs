@@ -94,6 +94,14 @@ impl Backend {
         }
     }
 
+    /// The backend of an isolation, whether this machine allows it or not.
+    pub fn of(isolation: Isolation) -> Backend {
+        match isolation {
+            Isolation::Namespaces => Backend::Namespaces,
+            Isolation::None => Backend::None,
+        }
+    }
+
     /// How sandboxes are kept apart.
     pub fn isolation(self) -> Isolation {
         match self {

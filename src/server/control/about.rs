@@ -8,6 +8,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::jail::spec::Network;
 use crate::server::clock;
 use crate::server::life::Life;
 use crate::server::problem::Problem;
@@ -53,6 +54,12 @@ async fn config(State(life): State<Arc<Life>>) -> Json<Value> {
         "maintananceMode": false,
         "environment": "local",
         "sshGatewayCommand": "",
+        // Ours: what keeps the sandboxes of this server apart, and what they reach unless told otherwise.
+        "sandboxCoder": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "isolation": life.force().isolation(),
+            "network": life.force().network(Network::Host),
+        },
         "rateLimit": { "authenticated": {}, "sandboxCreate": {}, "sandboxLifecycle": {} },
     }))
 }

@@ -71,17 +71,31 @@ fn source(body: &Map<String, Value>) -> Result<(), Problem> {
     if given("volumes").and_then(Value::as_array).is_some_and(|volumes| !volumes.is_empty()) {
         return Err(Problem::not_found("Volume not found: local sandboxes have no volumes"));
     }
+    no_lists(body)?;
+    if given("linkedSandbox").is_some() {
+        return Err(Problem::bad_request("linked sandboxes are not available locally"));
+    }
+    Ok(())
+}
+
+fn no_lists(body: &Map<String, Value>) -> Result<(), Problem> {
     for key in ["networkAllowList", "domainAllowList", "outboundProxyUrl"] {
-        if given(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+        if body.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
             // Ignoring it would leave open what the caller wants closed.
             let message = format!("{key} is not available for local sandboxes; networkBlockAll is");
             return Err(Problem::bad_request(message));
         }
     }
-    if given("linkedSandbox").is_some() {
-        return Err(Problem::bad_request("linked sandboxes are not available locally"));
-    }
     Ok(())
+}
+
+/// Whether a body of network settings blocks everything; `None` when it says nothing of it.
+pub(super) fn network(body: &Value) -> Result<Option<bool>, Problem> {
+    let nothing = Map::new();
+    let body = body.as_object().unwrap_or(&nothing);
+    no_lists(body)?;
+    let said = body.get("networkBlockAll").is_some_and(|value| !value.is_null());
+    Ok(if said { Some(flag(body, "networkBlockAll")?) } else { None })
 }
 
 fn name(body: &Map<String, Value>) -> Result<Option<String>, Problem> {

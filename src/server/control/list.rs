@@ -45,6 +45,24 @@ pub(super) fn page(mut records: Vec<Record>, uri: &Uri) -> Result<Page, Problem>
     Ok(Page { records, next })
 }
 
+/// A numbered page of what the query asks for, newest first: records, its number, records in all, pages.
+pub(super) fn numbered(
+    mut records: Vec<Record>,
+    uri: &Uri,
+) -> Result<(Vec<Record>, usize, usize, usize), Problem> {
+    let limit = limit(uri)?;
+    let number = query(uri, "page").map_or(Ok(1), |text| text.parse::<usize>());
+    let number = number.ok().filter(|number| *number >= 1);
+    let number = number.ok_or_else(|| Problem::bad_request("page must not be less than 1"))?;
+    let filter = Filter::read(uri)?;
+    records.retain(|record| filter.fits(record));
+    records.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+    let total = records.len();
+    let start = (number - 1).saturating_mul(limit);
+    let page = records.into_iter().skip(start).take(limit).collect();
+    Ok((page, number, total, total.div_ceil(limit)))
+}
+
 /// A full sandbox as an item of the list.
 pub(super) fn item(mut full: Value) -> Value {
     if let Some(map) = full.as_object_mut() {

@@ -10,9 +10,11 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::{create, list, query};
+use crate::jail::spec::Network;
 use crate::server::access;
 use crate::server::life::Life;
 use crate::server::problem::Problem;
+use crate::server::registry;
 use crate::server::store::{Record, Signed};
 use crate::wire::sandbox::{PreviewUrl, Sandbox, Url};
 
@@ -21,12 +23,14 @@ type Shared = State<Arc<Life>>;
 pub(super) fn routes() -> Router<Arc<Life>> {
     Router::new()
         .route("/sandbox", post(make).get(all))
+        .route("/sandbox/paginated", get(numbered))
         .route("/sandbox/{key}", get(one).delete(remove))
         .route("/sandbox/{key}/start", post(start))
         .route("/sandbox/{key}/stop", post(stop))
         .route("/sandbox/{key}/archive", post(not_here))
         .route("/sandbox/{key}/recover", post(recover))
         .route("/sandbox/{key}/labels", put(labels))
+        .route("/sandbox/{key}/network-settings", post(network))
         .route("/sandbox/{key}/autostop/{minutes}", post(auto_stop))
         .route("/sandbox/{key}/autoarchive/{minutes}", post(auto_archive))
         .route("/sandbox/{key}/autodelete/{minutes}", post(auto_delete))
@@ -46,7 +50,9 @@ fn answer(life: &Life, record: &Record) -> Json<Sandbox> {
 
 async fn make(State(life): Shared, request: Request) -> Result<Json<Sandbox>, Problem> {
     let body = super::json(request).await?;
-    let record = create::record(&body, life.clock.now())?;
+    let mut record = create::record(&body, life.clock.now())?;
+    record.isolation = Some(life.force().isolation());
+    can_block(&life, record.network_block_all)?;
     let record = life.clone().create(record).await?;
     Ok(answer(&life, &record))
 }
@@ -60,11 +66,26 @@ async fn all(State(life): Shared, uri: Uri) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "items": items, "nextCursor": page.next })))
 }
 
+/// The older list, whose pages have numbers.
+async fn numbered(State(life): Shared, uri: Uri) -> Result<Json<Value>, Problem> {
+    let (records, number, total, pages) = list::numbered(life.all(), &uri)?;
+    let items: Vec<Sandbox> = records.iter().map(|record| life.on_wire(record)).collect();
+    Ok(Json(json!({ "items": items, "total": total, "page": number, "totalPages": pages })))
+}
+
 async fn one(State(life): Shared, Path(key): Path<String>) -> Result<Json<Sandbox>, Problem> {
     Ok(answer(&life, &life.get(&key)?))
 }
 
 async fn start(State(life): Shared, Path(key): Path<String>) -> Result<Json<Sandbox>, Problem> {
+    let (made, here) = (life.get(&key)?.isolation, life.force().isolation());
+    if let Some(made) = made.filter(|made| *made != here) {
+        return Err(Problem::bad_request(format_args!(
+            "the sandbox was made with isolation `{}`, and this server starts them with `{}`",
+            made.name(),
+            here.name()
+        )));
+    }
     let record = life.clone().start(&key).await?;
     Ok(answer(&life, &record))
 }
@@ -98,6 +119,39 @@ async fn labels(
     let labels =
         body.as_object().map(|body| create::map(body, "labels")).transpose()?.unwrap_or_default();
     Ok(answer(&life, &life.change(&key, |record| record.labels = labels)?))
+}
+
+/// Nobody shall believe that a sandbox is cut off when it is not.
+fn can_block(life: &Life, block: bool) -> Result<(), Problem> {
+    if block && life.force().network(Network::None) != Network::None {
+        return Err(Problem::bad_request(
+            "networkBlockAll needs isolated sandboxes, and this server has none",
+        ));
+    }
+    Ok(())
+}
+
+/// A sandbox gets its network when it starts.
+async fn network(
+    State(life): Shared,
+    Path(key): Path<String>,
+    request: Request,
+) -> Result<Json<Sandbox>, Problem> {
+    let record = life.get(&key)?;
+    let body = super::json(request).await?;
+    let Some(block) = create::network(&body)? else {
+        return Err(Problem::bad_request("at least one network setting must be given"));
+    };
+    can_block(&life, block)?;
+    if block == record.network_block_all {
+        return Ok(answer(&life, &record));
+    }
+    if record.state != registry::State::Stopped {
+        return Err(Problem::bad_request(
+            "the network of a local sandbox can only be changed while it is stopped",
+        ));
+    }
+    Ok(answer(&life, &life.change(&key, |record| record.network_block_all = block)?))
 }
 
 fn minutes(text: &str) -> Result<i64, Problem> {

@@ -19,7 +19,6 @@ const OTHERWISE: &[(&str, u64, u16, &str)] = &[
     ("14", 11, 404, "as 9"),
     ("14", 14, 404, "no page of another origin may call us, so there is no preflight"),
     ("14", 17, 200, "a name is as good as an id"),
-    ("14", 20, 404, "no trailing slash"),
     ("22", 4, 400, "`NaN` is no port"),
     ("22", 11, 200, "the status of the specification"),
     ("22", 12, 200, "as 11"),
