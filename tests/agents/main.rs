@@ -3,15 +3,20 @@
 //! `cargo test --test agents` runs it; plain `cargo test` does not, since the packages come from the
 //! network. They are kept below `target/agents`. An agent that cannot be installed is a failure.
 //!
-//! [`here`] starts each agent with our own start script in a fresh home directory on this machine.
+//! [`here`] starts each agent with our own start script in a fresh home directory on this machine;
+//! [`sandbox`] lets the whole program run it in a sandbox of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../it/support/context.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod context;
 mod here;
 mod installing;
 #[path = "../it/support/model.rs"]
 mod model;
 mod packages;
+mod sandbox;
 
 use std::sync::OnceLock;
 

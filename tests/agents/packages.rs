@@ -26,6 +26,15 @@ pub fn bin(kind: Kind, version: &str) -> PathBuf {
     bin
 }
 
+/// The agent's own prefix with its programs in `bin`, as `--tool-dir` takes it.
+pub fn prefix(kind: Kind, version: &str) -> PathBuf {
+    let programs = bin(kind, version);
+    let prefix = home().join(format!("{kind}-{version}"));
+    // two tests may make the link at the same time
+    let _ = std::os::unix::fs::symlink(&programs, prefix.join("bin"));
+    prefix
+}
+
 /// A place of ours that outlives a test run.
 pub fn home() -> PathBuf {
     let tmp = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
