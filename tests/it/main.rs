@@ -6,6 +6,7 @@
     reason = "a test that cannot unwrap has failed, and one that skips says so"
 )]
 
+mod acceptance;
 mod agents;
 mod apply;
 mod architecture;

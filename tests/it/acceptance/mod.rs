@@ -1,0 +1,3 @@
+//! What a user may rely on when things are odd, hostile or go wrong.
+
+mod trees;
