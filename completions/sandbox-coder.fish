@@ -25,7 +25,7 @@ function __fish_sandbox_coder_using_subcommand
 end
 
 complete -c sandbox-coder -n "__fish_sandbox_coder_needs_command" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_needs_command" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_needs_command" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_needs_command" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_needs_command" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_needs_command" -l target -d 'Daytona\'s region' -r
@@ -97,7 +97,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l time
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l idle-timeout -d 'Stop the agent after this long without output [default: off]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l target -d 'Daytona\'s region' -r
@@ -148,7 +148,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l tim
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l idle-timeout -d 'Stop the agent after this long without output [default: off]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l target -d 'Daytona\'s region' -r
@@ -183,7 +183,7 @@ theirs\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l patch -d 'Also write the result as a patch that `git apply` takes' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l target -d 'Daytona\'s region' -r
@@ -214,7 +214,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l t
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l idle-timeout -d 'Stop the agent after this long without output [default: off]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l target -d 'Daytona\'s region' -r
@@ -233,7 +233,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l d
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -l from -d 'Start at this offset' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -l target -d 'Daytona\'s region' -r
@@ -251,7 +251,7 @@ merge\t''
 ours\t''
 theirs\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l target -d 'Daytona\'s region' -r
@@ -264,7 +264,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -s v -
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l debug -d 'Log every request on standard error; keys are masked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -l target -d 'Daytona\'s region' -r
@@ -277,7 +277,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -s v -
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -l debug -d 'Log every request on standard error; keys are masked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand undo" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand status" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand status" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand status" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand status" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand status" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand status" -l target -d 'Daytona\'s region' -r
@@ -293,7 +293,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand ls" -l provi
 daytona\t''
 local\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand ls" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand ls" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand ls" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand ls" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand ls" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand ls" -l target -d 'Daytona\'s region' -r
@@ -308,7 +308,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand stop" -l pro
 daytona\t''
 local\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand stop" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand stop" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand stop" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand stop" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand stop" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand stop" -l target -d 'Daytona\'s region' -r
@@ -323,7 +323,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -l provi
 daytona\t''
 local\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -l target -d 'Daytona\'s region' -r
@@ -336,7 +336,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -s v -l 
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -l debug -d 'Log every request on standard error; keys are masked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand rm" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -l target -d 'Daytona\'s region' -r
@@ -348,7 +348,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -s 
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -l debug -d 'Log every request on standard error; keys are masked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand preview" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and not __fish_seen_subcommand_from list" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and not __fish_seen_subcommand_from list" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and not __fish_seen_subcommand_from list" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and not __fish_seen_subcommand_from list" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and not __fish_seen_subcommand_from list" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and not __fish_seen_subcommand_from list" -l target -d 'Daytona\'s region' -r
@@ -369,7 +369,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; an
 daytona\t''
 local\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l target -d 'Daytona\'s region' -r
@@ -387,7 +387,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand serve" -l is
 none\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand serve" -l tool-dir -d 'Show this directory, read-only, to local sandboxes and put it on their PATH' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand serve" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand serve" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand serve" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand serve" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand serve" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand serve" -l target -d 'Daytona\'s region' -r
@@ -412,7 +412,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand doctor" -l i
 none\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand doctor" -l tool-dir -d 'Show this directory, read-only, to local sandboxes and put it on their PATH' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand doctor" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand doctor" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand doctor" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand doctor" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand doctor" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand doctor" -l target -d 'Daytona\'s region' -r
@@ -463,7 +463,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l t
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l idle-timeout -d 'Stop the agent after this long without output [default: off]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l target -d 'Daytona\'s region' -r
@@ -484,7 +484,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -s v
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l debug -d 'Log every request on standard error; keys are masked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions" -l target -d 'Daytona\'s region' -r
@@ -496,7 +496,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions" -l debug -d 'Log every request on standard error; keys are masked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand man" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand man" -l api-key -d 'Daytona\'s API key' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand man" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand man" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand man" -l organization-id -d 'The Daytona organization of the login token' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand man" -l target -d 'Daytona\'s region' -r

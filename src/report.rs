@@ -1,5 +1,8 @@
 //! The channel through which a command tells what happens; who draws it is not its business.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +31,7 @@ pub enum Report {
 pub struct Reporter {
     tx: mpsc::Sender<Report>,
     leaving: CancellationToken,
+    last: Arc<Mutex<Instant>>,
 }
 
 impl Reporter {
@@ -36,7 +40,12 @@ impl Reporter {
     /// terminal or pipe can hold up the end.
     pub fn channel(capacity: usize, leaving: CancellationToken) -> (Self, mpsc::Receiver<Report>) {
         let (tx, rx) = mpsc::channel(capacity);
-        (Self { tx, leaving }, rx)
+        (Self { tx, leaving, last: Arc::new(Mutex::new(Instant::now())) }, rx)
+    }
+
+    /// How long nothing was told.
+    pub fn silence(&self) -> Duration {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Tells an event.
@@ -62,10 +71,11 @@ impl Reporter {
     /// Opens a phase; [`PhaseGuard::end`] closes it with its duration.
     pub async fn phase(&self, name: Phase, detail: Option<String>) -> PhaseGuard {
         self.event(Event::Phase { name, state: PhaseState::Begin, detail, ms: None }).await;
-        PhaseGuard { reporter: self.clone(), name, began: std::time::Instant::now() }
+        PhaseGuard { reporter: self.clone(), name, began: Instant::now() }
     }
 
     async fn send(&self, report: Report) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         tokio::select! {
             biased;
             permit = self.tx.reserve() => if let Ok(permit) = permit { permit.send(report) },
@@ -79,7 +89,7 @@ impl Reporter {
 pub struct PhaseGuard {
     reporter: Reporter,
     name: Phase,
-    began: std::time::Instant,
+    began: Instant,
 }
 
 impl PhaseGuard {

@@ -98,8 +98,10 @@ where
         let told = Arc::<std::sync::Mutex<Told>>::default();
         let listening = tokio::spawn(listen(first, second.clone(), leaving.clone()));
         let cx = Context { config: Arc::new(config), run, cwd, reporter: reporter.clone(), signals, told: told.clone() };
+        let beating = cx.clone();
         let ended = tokio::select! {
             ended = flow(cx) => ended,
+            () = flow::heartbeat::beat(&beating) => unreachable!("it beats until it is dropped"),
             () = second.cancelled() => Err(Failure::new(ErrorCode::RunInterrupted, "interrupted twice").into()),
         };
         listening.abort();

@@ -156,7 +156,7 @@ pub const SETTINGS: &[Setting] = &[
     s("wait", Time, Bool, "", "Wait while another run holds the worktree"),
     s("detach", Time, Bool, "", "Start the agent and leave; `attach` follows it"),
     s("api-url", Service, Text, "URL", "Daytona's API").alias(&["DAYTONA_API_URL"]).default("https://app.daytona.io/api"),
-    s("api-key", Service, Text, "KEY", "Daytona's API key").alias(&["DAYTONA_API_KEY"]).secret(),
+    s("api-key", Service, Text, "KEY", "Daytona's API key; others on this machine can read flags, so prefer the variable").alias(&["DAYTONA_API_KEY"]).secret(),
     s("jwt-token", Service, Text, "TOKEN", "A Daytona login token instead of a key; needs organization-id").alias(&["DAYTONA_JWT_TOKEN"]).secret(),
     s("organization-id", Service, Text, "ID", "The Daytona organization of the login token").alias(&["DAYTONA_ORGANIZATION_ID"]),
     s("target", Service, Text, "REGION", "Daytona's region").alias(&["DAYTONA_TARGET"]),

@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use crate::agent::{Line, Lines, Parser};
 use crate::daytona::Toolbox;
-use crate::event::{AgentEvent, AgentState, Event, OutputKind, Phase, Stream};
+use crate::event::{AgentEvent, AgentState, Event, OutputKind, Stream};
 use crate::flow::{Context, Signal};
 use crate::run::outcome::{End, Stop};
 use crate::run::view::{self, Seen, ViewOptions};
 use crate::run::{self, Offsets, RunRef};
 
-/// How often silence is broken by a heartbeat.
-pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// An agent that said its last word gets this long to leave.
 pub const LINGER: Duration = Duration::from_secs(30);
 /// How often deadlines are looked at.
@@ -65,19 +63,15 @@ pub async fn follow(
     let mut view = view::follow(watch.toolbox, &watch.run, watch.from, options);
     let clock = Clock::start();
     let mut tick = tokio::time::interval(TICK);
-    let mut last_told = Instant::now();
     let (end, stop, signal) = loop {
         tokio::select! {
             biased;
             signal = cx.signals.first() => break (None, stop_of(signal), Some(signal)),
             seen = view.next() => match seen {
                 Some(Ok(Seen::Bytes { stream, bytes, .. })) => {
-                    last_told = Instant::now();
-                    let stream = match stream { run::Stream::Out => Stream::Stdout, run::Stream::Err => Stream::Stderr };
-                    reader.take(cx, stream, bytes).await;
+                    reader.take(cx, shown(stream), bytes).await;
                 }
                 Some(Ok(Seen::Trouble { attempt, why })) => {
-                    last_told = Instant::now();
                     let message = format!("the live output was lost ({why}); reconnecting, attempt {attempt}");
                     cx.reporter.warn("stream.reconnecting", message, None).await;
                 }
@@ -88,11 +82,6 @@ pub async fn follow(
             _ = tick.tick() => {
                 if let Some(stop) = overdue(&clock, &watch, &reader) {
                     break (None, Some(stop), None);
-                }
-                if last_told.elapsed() >= HEARTBEAT {
-                    last_told = Instant::now();
-                    let state = cx.told().sandbox.as_ref().map(|s| s.state.clone()).unwrap_or_default();
-                    heartbeat(cx, Phase::Agent, reader.last_output.elapsed(), reader.offset, &state).await;
                 }
             }
         }
@@ -125,11 +114,7 @@ async fn end_it(
         while let Some(Ok(seen)) = view.next().await {
             match seen {
                 Seen::Bytes { stream, bytes, .. } => {
-                    let stream = match stream {
-                        run::Stream::Out => Stream::Stdout,
-                        run::Stream::Err => Stream::Stderr,
-                    };
-                    reader.take(cx, stream, bytes).await;
+                    reader.take(cx, shown(stream), bytes).await;
                 }
                 Seen::End { .. } => return,
                 Seen::Trouble { .. } => {}
@@ -227,6 +212,11 @@ impl Reader {
         self.last_output = Instant::now();
         if stream == Stream::Stdout {
             self.offset += bytes.len() as u64;
+        }
+        {
+            let mut told = cx.told();
+            told.offset = self.offset;
+            told.last_output = Some(self.last_output);
         }
         // Agents that speak JSON are shown by what they mean; all other output is shown as it is.
         if self.raw || !self.speaks_json {
@@ -360,21 +350,11 @@ fn floor_boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(text.len())
 }
 
-/// Breaks silence.
-pub async fn heartbeat(
-    cx: &Context,
-    phase: Phase,
-    idle: Duration,
-    offset: u64,
-    sandbox_state: &str,
-) {
-    let event = Event::Heartbeat {
-        phase,
-        idle_s: idle.as_secs(),
-        offset,
-        sandbox_state: sandbox_state.to_owned(),
-    };
-    cx.reporter.event(event).await;
+fn shown(stream: run::Stream) -> Stream {
+    match stream {
+        run::Stream::Out => Stream::Stdout,
+        run::Stream::Err => Stream::Stderr,
+    }
 }
 
 #[cfg(test)]

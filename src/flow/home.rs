@@ -85,11 +85,13 @@ pub struct Homecoming {
     pub failure: Option<(ErrorCode, String)>,
     /// Paths that were changed here.
     pub applied: u64,
+    /// All of it is here, in the worktree or put aside: both sides may agree on it.
+    pub settled: bool,
 }
 
 impl Homecoming {
     fn nothing() -> Self {
-        Self { exit: Exit::Ok, failure: None, applied: 0 }
+        Self { exit: Exit::Ok, failure: None, applied: 0, settled: false }
     }
 }
 
@@ -133,7 +135,7 @@ pub async fn bring(
     tell_sync(cx, records.claims.len() as u64 - deleted, deleted, offer.size).await;
     let theirs = Theirs { base, tree: offer.tree, claims: records.claims };
     let home = settle(cx, open, ready.sandbox.id.clone(), theirs, options, run).await?;
-    if home.exit == Exit::Ok && !options.no_apply {
+    if home.settled {
         move_base(open, ready, base, offer.tree).await?;
         mark_unpulled(cx, open, false)?;
     }
@@ -194,7 +196,7 @@ pub async fn bring_held(
     let home =
         settle(cx, open, ready.sandbox.id.clone(), Theirs { base, tree, claims }, options, run)
             .await?;
-    if home.exit == Exit::Ok && !options.no_apply {
+    if home.settled {
         move_base(open, ready, base, tree).await?;
     }
     Ok(home)
@@ -247,7 +249,12 @@ async fn settle(
         open.record.held = Some(held);
         open.save()?;
         cx.told().files.conflicts = decision.plan.conflicts.len() as u64;
-        Homecoming { exit: Exit::Conflict, failure: Some((code, message)), applied: 0 }
+        Homecoming {
+            exit: Exit::Conflict,
+            failure: Some((code, message)),
+            applied: 0,
+            settled: false,
+        }
     } else {
         carry_out(cx, open, decision, options, run, held).await?
     };
@@ -362,18 +369,13 @@ async fn carry_out(
         open.record.held = None;
         open.save()?;
     }
+    let settled = applied.late.is_empty();
     if clashes > 0 {
-        let then = if applied.late.is_empty() {
-            "the sandbox's versions are aside"
-        } else {
-            "yours stayed"
-        };
+        let then = if settled { "the sandbox's versions are aside" } else { "yours stayed" };
         let failure = Some((ErrorCode::SyncConflict, clash_words(clashes, then)));
-        // What is aside is here: the base may move. What came too late has to be asked for again.
-        let exit = Exit::Conflict;
-        return Ok(Homecoming { exit, failure, applied: count });
+        return Ok(Homecoming { exit: Exit::Conflict, failure, applied: count, settled });
     }
-    Ok(Homecoming { exit: Exit::Ok, failure: None, applied: count })
+    Ok(Homecoming { exit: Exit::Ok, failure: None, applied: count, settled })
 }
 
 /// Asks the sandbox; `None` if nothing was ever sent there.

@@ -7,6 +7,7 @@ pub mod attach;
 pub mod doctor;
 pub mod exec;
 pub mod follow;
+pub mod heartbeat;
 pub mod home;
 pub mod list;
 pub mod open;
@@ -62,6 +63,10 @@ pub struct Told {
     pub agent: Option<AgentDone>,
     /// The command that goes on from here.
     pub resume: Vec<String>,
+    /// Bytes of output seen.
+    pub offset: u64,
+    /// When the last of them came.
+    pub last_output: Option<std::time::Instant>,
 }
 
 impl Context {
