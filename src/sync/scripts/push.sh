@@ -5,7 +5,7 @@
 rm_archive() { rm -f "$A"; }
 if [ -e "$S/txn" ]; then
   [ "$(cat "$S/txn")" = "$FROM $TO" ] || { rm_archive; refuse 76 torn "$(cat "$S/txn")"; }
-elif [ "$base" != - ]; then
+elif rm -rf "$S/txn.clear" "$S/aside" "$S/stage"; [ "$base" != - ]; then
   # Work that was never fetched is not written over.
   look "$S/look.idx"
   [ "$tree" = "$base" ] || { rm_archive; refuse 85 dirty "$base" "$tree"; }
@@ -57,9 +57,9 @@ else
   each e 'for p do rmdir -- "./$p" 2>/dev/null || :; done'
   # What git ignores over here may lie in the way, also as a link above a path: it is kept, and nothing is
   # written through it. Once that is done, what lies there is ours.
-  each r "$put"'for p do [ ! -d "./$p" ] || [ -L "./$p" ] || away "$p"; done; exit $bad' &&
-  each w "$put"'for p do if [ -L "./$p" ] || { [ -e "./$p" ] && [ ! -d "./$p" ]; }; then away "$p"; fi; done; exit $bad' &&
   if [ ! -e "$S/txn.clear" ]; then
+    each r "$put"'for p do [ ! -d "./$p" ] || [ -L "./$p" ] || away "$p"; done; exit $bad' &&
+    each w "$put"'for p do if [ -L "./$p" ] || { [ -e "./$p" ] && [ ! -d "./$p" ]; }; then away "$p"; fi; done; exit $bad' &&
     each a "$put"'for p do if [ -L "./$p" ] || [ -e "./$p" ]; then away "$p"; fi; done; exit $bad' && : >"$S/txn.clear"
   fi || refuse 94 disk "cannot put aside what lies in the way"
   # File by file, so that no folder's mode is touched.

@@ -241,8 +241,10 @@ impl Pair {
     /// What the sandbox offers, fetched and verified, with its whole tree.
     #[track_caller]
     pub fn pull(&self) -> (pull::Offer, Records, Tree) {
-        let offer = match self.far.ask() {
-            pull::Answer::Out(offer) => *offer,
+        // What a killed group still held is given back once the kernel has ended its last process.
+        let mut asked = std::iter::repeat_with(|| self.far.ask()).take(1000);
+        let offer = match asked.find(|answer| !matches!(answer, pull::Answer::Busy)) {
+            Some(pull::Answer::Out(offer)) => *offer,
             other => panic!("{other:?}"),
         };
         let base = self.base.unwrap_or(Oid::EMPTY_TREE);
