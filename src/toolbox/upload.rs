@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::multipart::Field;
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -24,6 +27,9 @@ use crate::wire::files::{BulkUpload, Uploaded};
 
 /// How many chunks of an upload wait for the disk.
 const AHEAD: usize = 4;
+/// Most bytes read after the last part, and how long they may take.
+const LONGEST_REST: usize = 1 << 20;
+const REST_DEADLINE: Duration = Duration::from_secs(5);
 /// The longest destination.
 const LONGEST_PATH: usize = 64 << 10;
 
@@ -32,6 +38,32 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/files/upload", post(upload))
         .route("/files/upload-v2", post(upload_v2))
         .route("/files/bulk-upload", post(bulk_upload))
+        .layer(axum::middleware::from_fn(read_to_its_end))
+}
+
+/// Reads what follows the last part before the answer goes out. With bytes still on their way the
+/// connection would be closed under the sender, who then sees a broken pipe instead of the answer.
+async fn read_to_its_end(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let body = Arc::new(Mutex::new(body.into_data_stream()));
+    let shared = body.clone();
+    let stream = futures_util::stream::poll_fn(move |cx| {
+        shared.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(cx)
+    });
+    let response = next.run(Request::from_parts(head, Body::from_stream(stream))).await;
+    let mut rest = futures_util::stream::poll_fn(move |cx| {
+        body.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(cx)
+    });
+    let drain = async {
+        let mut left = LONGEST_REST;
+        while let Some(Ok(chunk)) = rest.next().await {
+            // A refused upload may be endless.
+            let Some(less) = left.checked_sub(chunk.len()) else { break };
+            left = less;
+        }
+    };
+    let _ = tokio::time::timeout(REST_DEADLINE, drain).await;
+    response
 }
 
 /// Writes a file on a blocking thread while its chunks arrive here.

@@ -374,3 +374,27 @@ fn a_server_is_started_once_found_again_and_leaves_when_idle() {
     lock.lock().unwrap();
     assert!(!dir.path().join("d/server.json").exists());
 }
+
+#[test]
+fn an_upload_is_answered_when_all_of_it_was_read() {
+    let server = TestServer::start();
+    let id = server.create("{}")["id"].as_str().unwrap().to_owned();
+    let part = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\ntext\r\n--b--\r\n";
+    let head = |target: &str, more: &str| {
+        format!(
+            "POST /toolbox/{id}{target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {KEY}\r\n{more}\r\n",
+            server.addr
+        )
+    };
+    let mut stream = TcpStream::connect(&server.addr).unwrap();
+    let chunked = "Content-Type: multipart/form-data; boundary=b\r\nTransfer-Encoding: chunked\r\n";
+    let first = head("/files/upload?path=f", chunked);
+    write!(stream, "{first}{:x}\r\n{part}\r\n", part.len()).unwrap();
+    // All parts have arrived when the file is there; only the end of the body is missing.
+    server.execute(&id, "until [ -s ~/f ]; do sleep 0.01; done");
+    let second = head("/process/execute", "Connection: close\r\nContent-Length: 18\r\n");
+    write!(stream, "0\r\n\r\n{second}{{\"command\":\"true\"}}").unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+}
