@@ -227,6 +227,10 @@ async fn tell(cx: &Context, push: &Push, skipped: usize) {
 async fn tell_notes(cx: &Context, notes: &[Note]) {
     for note in notes {
         match note {
+            Note::Repository(path) => {
+                let message = format!("`{path}` is a repository of its own and is not sent");
+                cx.reporter.warn("sync.submodule", message, None).await;
+            }
             Note::NestedWithoutCommit(path) => {
                 let message = format!("`{path}` is a repository without a commit and is not sent");
                 cx.reporter.warn("sync.nested", message, None).await;

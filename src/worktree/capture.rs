@@ -15,9 +15,9 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 
 use super::repo::{ObjectFormat, Repo};
-use super::{Error, guards};
+use super::{Error, Store, guards};
 use crate::rel_path::{RelPath, escape};
-use crate::tree::Oid;
+use crate::tree::{Mode, Oid};
 
 /// What is captured beyond what git says.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,8 @@ pub struct Capture {
 /// Something the user should know about what is not sent, or is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
+    /// A submodule or another repository inside the worktree: left out.
+    Repository(RelPath),
     /// A repository without a commit inside the worktree: left out.
     NestedWithoutCommit(RelPath),
     /// An untracked file that looks like a secret: sent.
@@ -69,8 +71,35 @@ pub fn capture(repo: &Repo, options: &Options) -> Result<Capture, Error> {
     let out = must("write-tree", repo.private_git().arg("write-tree"))?;
     let text = String::from_utf8_lossy(&out);
     let bad = || Error::Git { what: "write-tree", words: format!("`{text}` is not a tree id") };
-    let tree = text.trim().parse().map_err(|_| bad())?;
+    let raw = text.trim().parse().map_err(|_| bad())?;
+    let tree = without_repositories(repo, raw, &mut notes)?;
     Ok(Capture { tree, notes })
+}
+
+/// The tree without the repositories inside the repository: neither side sends, deletes or compares them.
+/// Remembers the answer, so that an unchanged tree is not read again.
+fn without_repositories(repo: &Repo, raw: Oid, notes: &mut Vec<Note>) -> Result<Oid, Error> {
+    let memory = repo.private_dir().join("index.tree");
+    let known = std::fs::read_to_string(&memory).unwrap_or_default();
+    if let Some((from, to)) = known.trim().split_once(' ')
+        && from == raw.to_string()
+        && let Ok(tree) = to.parse()
+    {
+        return Ok(tree);
+    }
+    let store = Store::open(repo)?;
+    let mut entries = store.read_tree(raw)?;
+    let before = entries.len();
+    entries.retain(|path, entry| {
+        let travels = entry.mode != Mode::Gitlink;
+        if !travels {
+            notes.push(Note::Repository(path.clone()));
+        }
+        travels
+    });
+    let tree = if entries.len() == before { raw } else { store.write_tree(&entries)? };
+    fs_err::write(&memory, format!("{raw} {tree}\n")).map_err(|e| Error::io(&memory, e))?;
+    Ok(tree)
 }
 
 struct Globs {

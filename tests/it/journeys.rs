@@ -197,3 +197,26 @@ fn no_commit_yet_and_a_subdirectory_as_cwd_work() {
     assert!(crate::support::context::ran(&mut command).exits(0).stdout.contains("1\n"));
     assert_eq!(cx.read("deep/er/f"), "2\n");
 }
+
+#[test]
+fn repositories_inside_the_worktree_neither_travel_nor_disappear() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let nested = cx.work().join("nested");
+    std::fs::create_dir(&nested).unwrap();
+    cx.git_in(&nested, &["init", "-q"]);
+    crate::support::context::write(&nested.join("inner"), b"1\n");
+    cx.git_in(&nested, &["add", "-A"]);
+    cx.git_in(&nested, &["commit", "-qm", "inner"]);
+    let ran = cx.agent("ls -1; git init -q theirs; cd theirs; touch x; git add x; git -c user.name=x -c user.email=x@x commit -qm x; cd ..; echo 2 >a", &[]).exits(0);
+    assert!(!ran.stdout.contains("nested"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("`nested` is a repository of its own"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("`theirs` is a repository of its own in the sandbox"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!((cx.read("a"), cx.read("nested/inner")), ("2\n".into(), "1\n".into()));
+    let again = cx.agent("ls -1 theirs", &[]).exits(0);
+    assert!(again.stdout.contains('x'), "{}", again.stdout);
+    assert_eq!(cx.read("nested/inner"), "1\n");
+}
