@@ -1,5 +1,8 @@
 //! The local Daytona: who may talk to it, the life of a sandbox, restarts, races, previews.
 
+mod sockets;
+mod timers;
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -397,4 +400,28 @@ fn an_upload_is_answered_when_all_of_it_was_read() {
     let mut answers = String::new();
     stream.read_to_string(&mut answers).unwrap();
     assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 2, "{answers}");
+}
+
+#[test]
+fn fifty_sandboxes_at_once() {
+    let isolation = if isolation_is_possible() { "namespaces" } else { "none" };
+    let server = TestServer::start_with(isolation, "d");
+    std::thread::scope(|scope| {
+        for n in 0..50 {
+            let server = &server;
+            scope.spawn(move || {
+                let id = server.create(&format!(r#"{{"name":"n{n}"}}"#))["id"].clone();
+                let id = id.as_str().unwrap();
+                assert_eq!(
+                    server.execute(id, &format!("echo {n} > ~/n; cat ~/n")),
+                    format!("{n}\n")
+                );
+                let gone = server.call("DELETE", &format!("/api/sandbox/{id}"), "");
+                assert_eq!(gone.status, 200, "{}", gone.text());
+            });
+        }
+    });
+    assert_eq!(server.call("GET", "/api/sandbox", "").json()["items"], json!([]));
+    assert_eq!(std::fs::read_dir(server.data_dir().join("sandboxes")).unwrap().count(), 0);
+    assert!(nothing_runs_below(&server.data_dir()));
 }

@@ -60,6 +60,14 @@ impl TestServer {
         server
     }
 
+    /// The same calls to a server of this process.
+    pub fn at(addr: std::net::SocketAddr) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (data_dir, addr) = (dir.path().to_owned(), addr.to_string());
+        let api_url = format!("http://{addr}/api");
+        Self { api_url, addr, _dir: dir, isolation: "none", data_dir, child: None }
+    }
+
     fn run(&mut self, more: &[&str]) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sandbox-coder"))
             .args(["serve", "--listen", "127.0.0.1:0", "--api-key", KEY])
@@ -93,6 +101,15 @@ impl TestServer {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        self.run(&[]);
+    }
+
+    /// Asks the server to end, waits until it has, and starts another in the same directory.
+    pub fn end_and_restart(&mut self) {
+        let mut child = self.child.take().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(child.wait().unwrap().success());
         self.run(&[]);
     }
 
