@@ -28,19 +28,10 @@ impl Bench {
     }
 
     fn command_with(&self, wiring: Wiring, prompt: &str, more: &[&str]) -> Command {
-        let Wiring { model, env, args } = wiring;
         let agent = self.kind.name();
         let mut command = self.cx.command(["run", "--json", "--agent", agent, "--tool-dir"]);
         command.arg(packages::prefix(self.kind, self.version));
-        if let Some(model) = model {
-            command.args(["--model", model]);
-        }
-        for (name, value) in env {
-            command.args(["--env", name]).env(name, value);
-        }
-        if !args.is_empty() {
-            command.args(["--setup", &configure(&args)]);
-        }
+        dress(&mut command, wiring);
         command.args(more).arg("--").arg(prompt);
         command
     }
@@ -105,6 +96,19 @@ impl Started {
     }
 }
 
+/// Adds what tells the agent which model to use, as a user would give it.
+fn dress(command: &mut Command, Wiring { model, env, args }: Wiring) {
+    if let Some(model) = model {
+        command.args(["--model", model]);
+    }
+    for (name, value) in env {
+        command.args(["--env", name]).env(name, value);
+    }
+    if !args.is_empty() {
+        command.args(["--setup", &configure(&args)]);
+    }
+}
+
 /// codex takes its provider from a file in its home, which the set-up writes.
 fn configure(args: &[String]) -> String {
     let lines: Vec<&str> = args.iter().map(String::as_str).filter(|a| *a != "-c").collect();
@@ -149,6 +153,152 @@ fn success(kind: Kind, version: &'static str) {
     bench.nothing_is_left(&ran);
 }
 
+fn remembers(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    let first = bench.run("text", "Keep word-albatross in mind.", &[]).exits(0);
+    let session = done(&first)["agent"]["session"].as_str().unwrap().to_owned();
+    let second = bench.run("recall", "Which word was it?", &["--session", &session]).exits(0);
+    assert!(words(&second).contains("word-albatross"), "{second:?}");
+    assert_eq!(done(&second)["agent"]["session"], session.as_str());
+    assert_eq!(second.of_type("sandbox")[0]["origin"], "reused");
+    let slip = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
+    assert_eq!(error_code(&slip), "agent.no_session");
+    assert!(slip.stdout.contains(&session), "the known ones are named: {slip:?}");
+    assert!(slip.of_type("sync").is_empty(), "{slip:?}");
+}
+
+fn unknown_session(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    let refused = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
+    assert_eq!(error_code(&refused), "agent.no_session");
+    assert!(refused.of_type("sandbox").is_empty(), "nothing was made for it: {refused:?}");
+    // a sandbox may know conversations that nobody here remembers: then the agent decides
+    let tools = packages::prefix(kind, version);
+    bench.cx.run(["exec", "--tool-dir", tools.to_str().unwrap(), "--", "true"]).exits(0);
+    let decided = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
+    assert_eq!(error_code(&decided), "agent.no_session", "{decided:?}");
+}
+
+/// An id of the agent's form that nobody has.
+fn unknown(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Opencode => "ses_doesnotexist",
+        _ => "00000000-0000-4000-8000-000000000000",
+    }
+}
+
+fn provider_refuses(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    bench.cx.write("README.md", "Changed here.\n");
+    let ran = bench.run("e401", "hello", &[]).exits(3);
+    assert_eq!(error_code(&ran), "agent.provider", "{ran:?}");
+    assert_eq!(bench.cx.read("README.md"), "Changed here.\n");
+    assert_eq!(done(&ran)["unpulled"], false, "{ran:?}");
+    bench.nothing_is_left(&ran);
+}
+
+fn provider_out_of_reach(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    let ran = ran(&mut bench.command(NOBODY, "hello", &[])).exits(3);
+    assert_eq!(error_code(&ran), "agent.provider", "{ran:?}");
+    bench.nothing_is_left(&ran);
+}
+
+fn stopped_by(kind: Kind, version: &'static str, signal: rustix::process::Signal, code: i32) {
+    let bench = Bench::new(kind, version);
+    let started = bench.start("slow", &[]);
+    started.signal(signal);
+    let sent = Instant::now();
+    let ran = started.end().exits(code);
+    let took = sent.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?} {ran:?}");
+    bench.nothing_is_left(&ran);
+    if !bench.cx.work().join("begun.txt").exists() {
+        assert_eq!(done(&ran)["unpulled"], true, "{ran:?}");
+        bench.cx.run(["pull"]).exits(0);
+    }
+    assert_eq!(bench.cx.read("begun.txt"), "begun\n");
+}
+
+fn interrupted(kind: Kind, version: &'static str) {
+    stopped_by(kind, version, rustix::process::Signal::INT, 130);
+}
+
+fn terminated(kind: Kind, version: &'static str) {
+    stopped_by(kind, version, rustix::process::Signal::TERM, 143);
+}
+
+fn timeout(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    let ran = bench.run("slow", "Take your time.", &["--timeout", "25s"]).exits(124);
+    assert_eq!(error_code(&ran), "agent.timeout");
+    assert_eq!(bench.cx.read("begun.txt"), "begun\n");
+    bench.nothing_is_left(&ran);
+}
+
+/// The agent says its last word, and its process stays.
+fn lingering(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    let program = bench.cx.root().join("lingers").join(kind.name());
+    let real = packages::prefix(kind, version).join("bin").join(kind.name());
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" != --version ] || exec '{0}' --version\n'{0}' \"$@\"\nsleep 600\n",
+        real.display()
+    );
+    crate::context::write(&program, text.as_bytes());
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode).unwrap();
+    let before = program.parent().unwrap().to_str().unwrap();
+    let mut command = bench.cx.command(["run", "--json", "--agent", kind.name()]);
+    command.args(["--tool-dir", before, "--tool-dir"]).arg(packages::prefix(kind, version));
+    dress(&mut command, wiring(kind, &model().url("edit"), true));
+    let ran = ran(command.arg("Write hello.txt")).exits(0);
+    assert_eq!(bench.cx.read("hello.txt"), "hello\n");
+    bench.nothing_is_left(&ran);
+}
+
+fn big_line(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    let ran = bench.run("bigline", "print", &[]).exits(0);
+    assert!(words(&ran).contains("That is all."));
+    let longest = ran.stdout.lines().map(str::len).max().unwrap();
+    assert!(longest <= 64 << 10, "a line of {longest} bytes");
+    let pieces = ran.of_type("agent_output");
+    let whole: usize = pieces.iter().filter_map(|e| Some(e["data"].as_str()?.len())).sum();
+    // the others cut the output themselves
+    assert!(kind != Kind::Codex || whole > 1_000_000, "{whole}");
+}
+
+fn client_killed(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    let started = bench.start("pause", &[]);
+    started.signal(rustix::process::Signal::KILL);
+    let killed = started.end();
+    let run = killed.events()[0]["run"].as_str().unwrap().to_owned();
+    let ran = bench.cx.run(["attach", "--json", &run]).exits(0);
+    assert_eq!(
+        (bench.cx.read("begun.txt"), bench.cx.read("ended.txt")),
+        ("begun\n".into(), "ended\n".into())
+    );
+    assert!(words(&ran).contains("That is all."), "{ran:?}");
+    let done = done(&ran);
+    assert!(done["agent"]["usage"]["output"].as_u64().unwrap() > 0, "{done}");
+    assert!(done["agent"]["session"].is_string(), "{done}");
+}
+
+/// Without `--json`: the agent's words on standard output, all else beside it.
+fn words_for_people(kind: Kind, version: &'static str) {
+    let bench = Bench::new(kind, version);
+    let mut command = bench.cx.command(["run", "-v", "--agent", kind.name(), "--tool-dir"]);
+    command.arg(packages::prefix(kind, version));
+    dress(&mut command, wiring(kind, &model().url("edit"), true));
+    let ran = ran(command.arg("Write hello.txt")).exits(0);
+    assert_eq!(ran.stdout, "I will write the file.\nThe file is written.\n", "{}", ran.stderr);
+    let tools: Vec<&str> = ran.stderr.lines().filter(|l| l.starts_with('·')).collect();
+    assert_eq!(tools.len(), 1, "{}", ran.stderr);
+    assert!(tools[0].contains("hello"), "{tools:?}");
+}
+
 macro_rules! agent {
     ($name:ident, $kind:expr, $version:literal, [$($case:ident),* $(,)?]) => {
         mod $name {
@@ -158,7 +308,79 @@ macro_rules! agent {
     };
 }
 
-agent!(opencode, Kind::Opencode, "1.18.33", [success]);
-agent!(opencode_1_2, Kind::Opencode, "1.2.27", [success]);
-agent!(claude, Kind::Claude, "2.1.329", [success]);
-agent!(codex, Kind::Codex, "0.169.0", [success]);
+agent!(
+    opencode,
+    Kind::Opencode,
+    "1.18.33",
+    [
+        success,
+        words_for_people,
+        remembers,
+        unknown_session,
+        provider_refuses,
+        provider_out_of_reach,
+        interrupted,
+        terminated,
+        timeout,
+        lingering,
+        big_line,
+        client_killed
+    ]
+);
+agent!(
+    opencode_1_2,
+    Kind::Opencode,
+    "1.2.27",
+    [
+        success,
+        words_for_people,
+        remembers,
+        unknown_session,
+        provider_refuses,
+        provider_out_of_reach,
+        interrupted,
+        terminated,
+        timeout,
+        lingering,
+        big_line,
+        client_killed
+    ]
+);
+// out of reach: it repeats for three minutes what the recordings show
+agent!(
+    claude,
+    Kind::Claude,
+    "2.1.329",
+    [
+        success,
+        words_for_people,
+        remembers,
+        unknown_session,
+        provider_refuses,
+        interrupted,
+        terminated,
+        timeout,
+        lingering,
+        big_line,
+        client_killed
+    ]
+);
+agent!(
+    codex,
+    Kind::Codex,
+    "0.169.0",
+    [
+        success,
+        words_for_people,
+        remembers,
+        unknown_session,
+        provider_refuses,
+        provider_out_of_reach,
+        interrupted,
+        terminated,
+        timeout,
+        lingering,
+        big_line,
+        client_killed
+    ]
+);

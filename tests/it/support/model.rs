@@ -52,7 +52,7 @@ impl Model {
     /// The address to configure for a scenario: `.../v1` for OpenAI, without it for Anthropic.
     ///
     /// Scenarios: `edit` writes hello.txt, `text` only talks, `recall` repeats the words `word-...` of
-    /// earlier prompts, `slow` runs a command of two minutes, `bigline` one that prints a megabyte in
+    /// earlier prompts, `slow` runs a command of two minutes, `pause` one of some seconds, `bigline` one that prints a megabyte in
     /// one line, `hang` never answers, `e401` and the like fail with that status.
     pub fn url(&self, scenario: &str) -> String {
         format!("http://{}/{scenario}", self.addr)
@@ -86,6 +86,10 @@ fn turn(scenario: &str, talk: &Talk) -> Turn {
         "slow" if first => {
             Turn { want: Some(Want::Run("echo begun > begun.txt; sleep 120")), ..say("Wait.") }
         }
+        "pause" if first => Turn {
+            want: Some(Want::Run("echo begun > begun.txt; sleep 5; echo ended > ended.txt")),
+            ..say("A moment.")
+        },
         "bigline" if first => Turn {
             want: Some(Want::Run("head -c 1000000 /dev/zero | tr '\\0' x; echo")),
             ..say("Printing.")
