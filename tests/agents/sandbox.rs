@@ -230,7 +230,7 @@ fn terminated(kind: Kind, version: &'static str) {
 
 fn timeout(kind: Kind, version: &'static str) {
     let bench = Bench::new(kind, version);
-    let ran = bench.run("slow", "Take your time.", &["--timeout", "25s"]).exits(124);
+    let ran = bench.run("slow", "Take your time.", &["--timeout", "20s"]).exits(124);
     assert_eq!(error_code(&ran), "agent.timeout");
     assert_eq!(bench.cx.read("begun.txt"), "begun\n");
     bench.nothing_is_left(&ran);

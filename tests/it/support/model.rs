@@ -168,6 +168,10 @@ impl Talk {
         } else {
             args["command"] = json!(command);
         }
+        if schema.pointer("/properties/yield_time_ms").is_some() {
+            // codex waits ten seconds for a command, then lets the model talk on
+            args["yield_time_ms"] = json!(30_000);
+        }
         (tool.clone(), args)
     }
 }
