@@ -96,7 +96,7 @@ impl Diagnosis {
 
     /// As two lines for people.
     pub fn text(&self, colour: bool) -> String {
-        let message = crate::rel_path::escape(self.message.as_bytes());
+        let message = crate::rel_path::escape_message(&self.message);
         if colour {
             format!("\x1b[1;31merror:\x1b[0m {message}\n\x1b[1;36mhint:\x1b[0m {}\n", self.hint)
         } else {

@@ -117,11 +117,20 @@ impl fmt::Debug for RelPath {
 
 /// Makes foreign bytes safe to print on one line: what is not plain text becomes `\n`, `\t`, `\xNN` or `\u{NN}`.
 pub fn escape(raw: &[u8]) -> String {
+    escaped(raw, "\\\\")
+}
+
+/// The same for words of ours in which foreign names were escaped before: those stay as they are.
+pub fn escape_message(words: &str) -> String {
+    escaped(words.as_bytes(), "\\")
+}
+
+fn escaped(raw: &[u8], backslash: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\\' => out.push_str("\\\\"),
+                '\\' => out.push_str(backslash),
                 '\n' => out.push_str("\\n"),
                 '\r' => out.push_str("\\r"),
                 '\t' => out.push_str("\\t"),

@@ -90,15 +90,38 @@ fn refused(error: &clap::Error, words: &[OsString]) -> u8 {
         }
         _ => {}
     }
+    let diagnosis = wrong_words(error);
     if words.iter().any(|w| w == "--json") {
-        let text = error.to_string();
-        let message =
-            text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        fail_json(crate::error::Diagnosis::usage(message));
+        fail_json(diagnosis);
     } else {
-        let _ = error.print();
+        ui::terminal::err(&diagnosis.text(ui::terminal::colour()));
     }
     Exit::Usage.code()
+}
+
+/// The parser's refusal in our form: what is wrong in one line, what is accepted as the hint.
+fn wrong_words(error: &clap::Error) -> crate::error::Diagnosis {
+    use clap::error::{ContextKind, ContextValue};
+    let text = error.to_string();
+    let mut paragraphs =
+        text.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = paragraphs.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    // Possible values stand in square brackets behind the message itself.
+    let (message, values) = match message.split_once(" [possible values: ") {
+        Some((message, values)) => (message, Some(values.trim_end_matches(']'))),
+        None => (message, None),
+    };
+    let mut diagnosis = crate::error::Diagnosis::usage(message.to_owned());
+    if matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(arg)) if arg.starts_with("--agent <"))
+    {
+        diagnosis.code = crate::exit::ErrorCode::AgentUnknown;
+    }
+    let tip = paragraphs.find_map(|p| p.strip_prefix("tip: ").map(str::to_owned));
+    if let Some(hint) = tip.or_else(|| values.map(|v| format!("possible values: {v}"))) {
+        diagnosis.hint = hint;
+    }
+    diagnosis
 }
 
 /// Settings of one invocation.

@@ -17,7 +17,7 @@ use crate::state::{RunKind, RunRecord};
 /// `sandbox-coder attach`
 pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary> {
     let mut open = Open::locked(cx, "attach").await?;
-    let mut record = choose(&open, wanted)?;
+    let mut record = choose(&open, wanted, Meant::Unfinished)?;
     let name = open.sandbox_name(cx);
     open.announce(cx, "attach", &name, None).await;
     let service = Service::connect(cx).await?;
@@ -53,7 +53,7 @@ pub async fn logs(
     from: u64,
 ) -> anyhow::Result<Summary> {
     let open = Open::unlocked(cx).await?;
-    let record = choose(&open, wanted)?;
+    let record = choose(&open, wanted, Meant::Latest)?;
     let service = Service::connect(cx).await?;
     let ready = reach(cx, &open, &service, &record).await?;
     let run = run_ref(&ready, &record);
@@ -109,10 +109,23 @@ async fn tell(cx: &Context, stream: Stream, lines: &mut Vec<crate::agent::Line>)
     }
 }
 
-/// The run of that id or beginning of one; without a name the latest.
-fn choose(open: &Open, wanted: Option<&str>) -> anyhow::Result<RunRecord> {
-    let runs: Vec<RunRecord> =
+/// Which run is meant when none is named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meant {
+    /// The latest.
+    Latest,
+    /// The latest whose end nobody here has seen, if there is one: commands that ran beside it came later.
+    Unfinished,
+}
+
+/// The run of that id or beginning of one; without a name the one that is meant.
+fn choose(open: &Open, wanted: Option<&str>, meant: Meant) -> anyhow::Result<RunRecord> {
+    let mut runs: Vec<RunRecord> =
         open.memory.runs()?.into_iter().filter(|r| r.kind != RunKind::Pull).collect();
+    if meant == Meant::Unfinished && wanted.is_none() {
+        // Stable: the latest stays first among equals.
+        runs.sort_by_key(|r| r.ended_at.is_some());
+    }
     let mut fits = runs.iter().filter(|r| wanted.is_none_or(|w| r.id.starts_with(w)));
     match (fits.next(), fits.next(), wanted) {
         (Some(first), _, None) | (Some(first), None, Some(_)) => Ok(first.clone()),

@@ -330,7 +330,7 @@ fn stops(plan: &MergePlan, options: &Options) -> Option<(ErrorCode, String)> {
 
 fn clash_words(count: usize, then: &str) -> String {
     let paths = if count == 1 { "1 path".to_owned() } else { format!("{count} paths") };
-    format!("both sides changed {paths}; {then}")
+    format!("{paths} in conflict; {then}")
 }
 
 async fn carry_out(

@@ -11,7 +11,7 @@ use crate::event::{
     AgentEvent, AgentState, Direction, Done, ErrorEvent, Event, FileOp, Origin, Phase, PhaseState,
     ToolStatus,
 };
-use crate::rel_path::escape;
+use crate::rel_path::{escape, escape_message};
 
 /// What one event adds to each stream.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ impl Human {
                 let aside =
                     saved_to.as_ref().map(|s| format!(", theirs is in {}", escape(s.as_bytes())));
                 let words = format!(
-                    "conflict: {} ({kind}{})",
+                    "{} ({kind}{})",
                     escape(path.path.as_bytes()),
                     aside.unwrap_or_default()
                 );
@@ -148,7 +148,7 @@ impl Human {
                 self.break_line(text);
                 self.say_styled(text, "·", &words, Style::new().dimmed());
             }
-            AgentEvent::Notice { message } => self.detail(text, &escape(message.as_bytes())),
+            AgentEvent::Notice { message } => self.detail(text, &escape_message(message)),
             AgentEvent::Error { message, r#final: true, .. } => {
                 self.break_line(text);
                 self.warning(
@@ -188,7 +188,7 @@ impl Human {
         for line in &error.tail {
             let _ = writeln!(text.stderr, "  {}", escape(line.as_bytes()));
         }
-        let message = escape(error.message.as_bytes());
+        let message = escape_message(&error.message);
         self.block(text, "error", &message, AnsiColor::Red);
         self.block(text, "hint", &error.hint, AnsiColor::Cyan);
         if let Some(id) = &error.sandbox_id {
@@ -237,10 +237,10 @@ impl Human {
         }
         if !self.options.terminal {
             let hint = hint.map(|h| format!(" ({h})")).unwrap_or_default();
-            self.marker(text, "warning", &format!("{}{hint}", escape(message.as_bytes())));
+            self.marker(text, "warning", &format!("{}{hint}", escape_message(message)));
             return;
         }
-        self.block(text, "warning", &escape(message.as_bytes()), AnsiColor::Yellow);
+        self.block(text, "warning", &escape_message(message), AnsiColor::Yellow);
         if let Some(hint) = hint {
             self.block(text, "hint", hint, AnsiColor::Cyan);
         }
@@ -255,7 +255,7 @@ impl Human {
 
     fn always(&self, text: &mut Text, name: &str, words: &str) {
         if self.options.terminal {
-            let _ = writeln!(text.stderr, "{words}");
+            let _ = writeln!(text.stderr, "{name}: {words}");
         } else {
             let _ = writeln!(text.stderr, "[sandbox:{name}] {words}");
         }

@@ -337,7 +337,7 @@ fn feed(what: &'static str, command: &mut Command, input: &[u8]) -> Result<(), E
 fn run(command: &mut Command) -> Result<Output, Error> {
     let dir = command.get_current_dir().map(Path::to_owned).unwrap_or_default();
     command.output().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound if dir.exists() => Error::GitMissing,
+        io::ErrorKind::NotFound => super::repo::no_git(Some(&dir), e),
         _ => Error::io(&dir, e),
     })
 }

@@ -422,7 +422,8 @@ impl Output {
 
 /// Runs git to its end.
 pub(crate) fn output(command: &mut Command) -> Result<Output, Error> {
-    let out = command.stdin(Stdio::null()).output().map_err(no_git)?;
+    let out = command.stdin(Stdio::null()).output();
+    let out = out.map_err(|e| no_git(command.get_current_dir(), e))?;
     Ok(Output { ok: out.status.success(), stdout: out.stdout, stderr: out.stderr })
 }
 
@@ -433,22 +434,24 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Result<Output, Error>
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(no_git)?;
+        .map_err(|e| no_git(command.get_current_dir(), e))?;
     let mut stdin = child.stdin.take().expect("stdin was piped");
     let out = std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input));
         child.wait_with_output()
     });
-    let out = out.map_err(no_git)?;
+    let out = out.map_err(|e| no_git(None, e))?;
     Ok(Output { ok: out.status.success(), stdout: out.stdout, stderr: out.stderr })
 }
 
-/// The error for a git that could not be started.
-pub(crate) fn no_git(source: io::Error) -> Error {
-    if source.kind() == io::ErrorKind::NotFound {
-        Error::GitMissing
-    } else {
-        Error::io(Path::new("git"), source)
+/// The error for a git that could not be started in `dir`: the system says the same when the folder is gone.
+pub(crate) fn no_git(dir: Option<&Path>, source: io::Error) -> Error {
+    match (source.kind(), dir) {
+        (io::ErrorKind::NotFound, Some(dir)) if !dir.exists() => {
+            Error::Gone { top: dir.to_owned() }
+        }
+        (io::ErrorKind::NotFound, _) => Error::GitMissing,
+        _ => Error::io(Path::new("git"), source),
     }
 }
 

@@ -84,11 +84,11 @@ impl Store {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(repo::no_git)?;
+            .map_err(|e| repo::no_git(None, e))?;
         let mut stdout = child.stdout.take().expect("stdout was piped");
         let copied = io::copy(&mut stdout, out);
         drop(stdout);
-        let status = child.wait().map_err(repo::no_git)?;
+        let status = child.wait().map_err(|e| repo::no_git(None, e))?;
         let copied = copied.map_err(write)?;
         if !status.success() || copied != size {
             return Err(Error::Missing { id });

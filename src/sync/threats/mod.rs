@@ -115,13 +115,20 @@ impl Unsafe {
     }
 }
 
+/// How many offenders one message names.
+const SHOWN: usize = 3;
+
 impl std::fmt::Display for Unsafe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the sandbox offered what is never written here")?;
-        for offender in &self.offenders {
-            write!(f, "\n  `{}`: {}", escape(&offender.path), offender.reason)?;
+        f.write_str("the sandbox offered what is never written here: ")?;
+        for (n, offender) in self.offenders.iter().take(SHOWN).enumerate() {
+            let between = if n > 0 { "; " } else { "" };
+            write!(f, "{between}`{}`: {}", escape(&offender.path), offender.reason)?;
         }
-        Ok(())
+        match self.offenders.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 

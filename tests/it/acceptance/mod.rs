@@ -1,3 +1,6 @@
 //! What a user may rely on when things are odd, hostile or go wrong.
 
+mod endings;
+mod failures;
+mod liars;
 mod trees;

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod between;
 pub mod context;
 #[cfg(unix)]
 pub mod far;

@@ -1,0 +1,264 @@
+//! Runs that are interrupted, killed, left and taken up again.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::context::{Ran, TestContext, ran};
+
+/// A command under way: its lines are read as they come.
+struct Running {
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+    errors: std::thread::JoinHandle<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (tell, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = std::io::Read::read_to_string(&mut err, &mut text);
+            text
+        });
+        Self { child, lines, errors, seen: Vec::new() }
+    }
+
+    /// Waits for a line that holds `text`.
+    #[track_caller]
+    fn until(&mut self, text: &str) {
+        loop {
+            let line =
+                self.lines.recv().unwrap_or_else(|_| panic!("no `{text}`: {:#?}", self.seen));
+            self.seen.push(line);
+            if self.seen.last().unwrap().contains(text) {
+                return;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // A process that has just ended is fine: it is not waited for yet, so the number is still its own.
+        let _ = kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal);
+    }
+
+    fn end(mut self) -> Ran {
+        let status = self.child.wait().unwrap();
+        self.seen.extend(self.lines.iter());
+        let stdout: String = self.seen.iter().map(|l| format!("{l}\n")).collect();
+        let code = status.code().unwrap_or(-1);
+        Ran { code, stdout, stderr: self.errors.join().unwrap() }
+    }
+}
+
+fn agent(cx: &TestContext, script: &str, more: &[&str]) -> Running {
+    let mut command = cx.command(["run", "--json", "--agent-command", script]);
+    command.args(more).arg("do it");
+    Running::start(command)
+}
+
+/// Exactly one `done` line, and it is the last.
+#[track_caller]
+fn one_done(ran: &Ran) {
+    assert_eq!(ran.of_type("done").len(), 1, "{}", ran.stdout);
+    assert_eq!(ran.events().last().unwrap()["type"], "done");
+    assert_eq!(ran.of_type("done")[0]["exit_code"], ran.code);
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_first_signal_stops_the_agent_and_brings_its_work_home() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let cx = TestContext::new(&[("a", "1\n")]);
+        let mut run = agent(&cx, "echo 2 >a; echo started; sleep 600 & sleep 600", &[]);
+        run.until("\"data\":\"started\"");
+        run.signal(signal);
+        let ran = run.end().exits(code);
+        one_done(&ran);
+        assert_eq!(cx.read("a"), "2\n", "{}", ran.stderr);
+        let left = cx.run(["exec", "--no-sync", "--", "sh", "-c", "ps ax | grep -c '[s]leep 600'"]);
+        assert_eq!(left.stdout, "0\n");
+    }
+}
+
+#[test]
+fn a_signal_at_any_moment_ends_in_one_done_line_and_nothing_is_lost() {
+    let cx = TestContext::new(&[("a", "0\n")]);
+    cx.agent("true", &[]).exits(0);
+    for moment in 0..12 {
+        let run = agent(&cx, &format!("echo {moment} >a; echo {moment}"), &[]);
+        std::thread::sleep(Duration::from_millis(moment * 60));
+        run.signal(Signal::INT);
+        let ran = run.end();
+        // Before the handlers are there the system ends the process; afterwards it is either done or interrupted.
+        assert!(matches!(ran.code, -1 | 0 | 130), "{moment}: {} {}", ran.code, ran.stderr);
+        if ran.code != -1 {
+            one_done(&ran);
+        }
+        let pulled = cx.run(["pull"]).exits(0);
+        if ran.stdout.contains("\"state\":\"exited\"") && ran.stdout.contains("\"exit_code\":0") {
+            assert_eq!(cx.read("a"), format!("{moment}\n"), "{}", pulled.stderr);
+        }
+    }
+}
+
+#[test]
+fn the_second_signal_leaves_at_once() {
+    let cx = TestContext::new(&[]);
+    let mut run = agent(
+        &cx,
+        "trap '' TERM INT HUP; echo started; while :; do sleep 1; done",
+        &["--grace", "60"],
+    );
+    run.until("\"data\":\"started\"");
+    run.signal(Signal::INT);
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    run.signal(Signal::INT);
+    let ran = run.end().exits(130);
+    one_done(&ran);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_run_that_was_left_goes_on_and_is_taken_up_again() {
+    let script =
+        "echo started; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo 2 >a; echo finished";
+    let go = ["exec", "--no-sync", "--", "touch", "/tmp/go"];
+    // Left by a terminal that went away.
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let mut run = agent(&cx, script, &[]);
+    run.until("\"data\":\"started\"");
+    run.signal(Signal::HUP);
+    one_done(&run.end().exits(129));
+    let _ = cx.run(go).exits(0);
+    assert_eq!(cx.run(["attach"]).exits(0).stdout, "started\nfinished\n");
+    assert_eq!(cx.read("a"), "2\n");
+    // Left on purpose.
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let ran = cx.agent(script, &["--detach"]).exits(0);
+    assert!(ran.stderr.contains("attach"), "{}", ran.stderr);
+    assert_eq!(cx.read("a"), "1\n");
+    let _ = cx.run(go).exits(0);
+    assert_eq!(cx.run(["attach"]).exits(0).stdout, "started\nfinished\n");
+    assert_eq!(cx.read("a"), "2\n");
+}
+
+/// `SBX_KILLS=30` tries more moments than the everyday test does.
+#[test]
+fn a_client_killed_at_any_moment_loses_nothing() {
+    let kills = std::env::var("SBX_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
+    let cx = TestContext::new(&[("a", "1\n")]);
+    cx.agent("true", &[]).exits(0);
+    let mut taken_up = 0;
+    for n in 0..kills {
+        let script = format!(
+            "echo one; sleep 0.3; echo {n} >a; mkdir -p d; echo {n} >d/new; sleep 0.3; echo two"
+        );
+        let run = agent(&cx, &script, &[]);
+        let moment = Duration::from_millis((n * 1400 / kills) as u64 + (n * 37 % 50) as u64);
+        std::thread::sleep(moment);
+        run.signal(Signal::KILL);
+        let killed = run.end();
+        // Whether the agent was started is what the record and the sandbox know; the client is not asked.
+        let again = cx.run(["attach"]);
+        if killed.stdout.contains("\"agent_output\"") || again.stdout.contains("two") {
+            taken_up += 1;
+            assert!(matches!(again.code, 0), "{moment:?}: {}", again.stderr);
+            assert_eq!(again.stdout, "one\ntwo\n", "{moment:?}: {}", again.stderr);
+        } else {
+            cx.run(["pull"]).exits(0);
+            cx.agent(&script, &[]).exits(0);
+        }
+        let wanted = format!("{n}\n");
+        assert_eq!(
+            (cx.read("a"), cx.read("d/new")),
+            (wanted.clone(), wanted),
+            "{moment:?}: {}",
+            again.stderr
+        );
+        assert_eq!(cx.files(), ["a", "d/new"]);
+    }
+    assert!(taken_up > 0);
+}
+
+#[test]
+fn time_limits_end_the_agent_and_bring_its_work_home() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    for limit in ["--timeout", "--idle-timeout"] {
+        let ran =
+            cx.agent(&format!("echo {limit} >a; sleep 600"), &[limit, "1", "--json"]).exits(124);
+        assert_eq!(ran.of_type("error")[0]["code"], "agent.timeout");
+        assert_eq!(cx.read("a"), format!("{limit}\n"));
+    }
+}
+
+#[test]
+fn a_second_command_waits_only_when_asked_to() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let mut run =
+        agent(&cx, "echo started; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo 2 >a", &[]);
+    run.until("\"data\":\"started\"");
+    let busy = cx.agent("true", &["--json"]).exits(75);
+    let error = &busy.of_type("error")[0];
+    assert_eq!(error["code"], "busy.worktree");
+    assert!(error["message"].as_str().unwrap().contains(&run.child.id().to_string()), "{error}");
+    let waiting =
+        Running::start(cx.command(["run", "--wait", "--agent-command", "cat a", "do it"]));
+    // Any number of commands that do not sync run beside it.
+    let many: Vec<_> = (0..8)
+        .map(|n| Running::start(cx.command(["exec", "--no-sync", "--", "echo", &n.to_string()])))
+        .collect();
+    for (n, one) in many.into_iter().enumerate() {
+        assert_eq!(one.end().exits(0).stdout, format!("{n}\n"));
+    }
+    cx.run(["exec", "--no-sync", "--", "touch", "/tmp/go"]).exits(0);
+    run.end().exits(0);
+    assert_eq!(waiting.end().exits(0).stdout, "2\n");
+}
+
+#[test]
+fn a_reader_that_stops_reading_does_not_stop_the_work() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let mut command = cx.command(["run", "--agent-command", "seq 1 20000; echo 2 >a", "do it"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::with_capacity(8, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(first, "1\n");
+    assert!(out.status.success() && !words.contains("panicked"), "{words}");
+    assert_eq!(cx.read("a"), "2\n");
+}
+
+#[test]
+fn a_worktree_that_goes_away_or_cannot_be_written_costs_no_result() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let mut run =
+        agent(&cx, "echo started; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo 2 >a", &[]);
+    run.until("\"data\":\"started\"");
+    let project = cx.root().join("project");
+    let moved = cx.root().join("elsewhere");
+    std::fs::rename(cx.work(), &moved).unwrap();
+    let mut go = cx.command(["exec", "--no-sync", "--", "touch", "/tmp/go"]);
+    // Git still knows the worktree by its new place once it was told.
+    cx.git_in(&project, &["worktree", "repair", moved.to_str().unwrap()]);
+    ran(go.current_dir(&moved)).exits(0);
+    let ended = run.end().exits(66);
+    one_done(&ended);
+    assert_eq!(ended.of_type("done")[0]["unpulled"], true);
+    ran(cx.command(["pull"]).current_dir(&moved)).exits(0);
+    assert_eq!(std::fs::read_to_string(moved.join("a")).unwrap(), "2\n");
+    std::fs::rename(&moved, cx.work()).unwrap();
+    cx.git_in(&project, &["worktree", "repair", cx.work().to_str().unwrap()]);
+}
