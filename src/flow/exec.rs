@@ -9,7 +9,7 @@ use super::open::Open;
 use super::sandbox::{self, Ready};
 use super::send::{self, Sent};
 use super::service::Service;
-use super::{Context, Summary, home, run};
+use super::{Context, Signal, Summary, home, run};
 use crate::error::Failure;
 use crate::event::{AgentDone, Phase, Usage};
 use crate::exit::{ErrorCode, Exit};
@@ -68,6 +68,10 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         run::resume_with(cx, &["pull"]);
     }
     let (followed, seconds) = watch(cx, &ready, run_ref, true).await?;
+    if followed.signal == Some(Signal::Hangup) {
+        run::resume_with(cx, &["attach", &cx.run]);
+        return Err(super::ended_by(Signal::Hangup));
+    }
     let judged = outcome::judge(followed.end, followed.stop, None);
     record.agent_exit = judged.agent_exit;
     told(cx, judged.agent_exit, seconds);

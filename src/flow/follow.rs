@@ -88,7 +88,8 @@ pub async fn follow(
     };
     let end = match end {
         Some(end) => end,
-        None if watch.leave && signal.is_some() => End::Lost,
+        // A terminal that went away takes nobody with it.
+        None if signal == Some(Signal::Hangup) || (watch.leave && signal.is_some()) => End::Lost,
         None => end_it(cx, &watch, &mut view, &mut reader).await,
     };
     reader.finish(cx).await;

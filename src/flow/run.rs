@@ -130,6 +130,9 @@ pub async fn finish(
     ended: Ended,
 ) -> anyhow::Result<Summary> {
     let Ended { followed, kind, seconds } = ended;
+    if followed.signal == Some(Signal::Hangup) {
+        return Err(super::ended_by(Signal::Hangup));
+    }
     let verdict = followed.parser.map(|p| p.finish(outcome::ended(followed.end, followed.stop)));
     let judged = outcome::judge(followed.end, followed.stop, verdict.as_ref());
     tell_agent(cx, kind, &judged, verdict.as_ref(), seconds).await;
@@ -137,9 +140,6 @@ pub async fn finish(
     record.agent_session = verdict.as_ref().and_then(|v| v.session.clone());
     record.exit = Some(judged.exit.code());
     open.memory.save_run(record)?;
-    if followed.signal == Some(Signal::Hangup) {
-        return Err(super::ended_by(Signal::Hangup));
-    }
     resume_with(cx, &["pull"]);
     let home = fetch(cx, open, ready, followed.signal).await?;
     record.applied = home.as_ref().map_or(0, |h| h.applied);

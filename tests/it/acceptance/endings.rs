@@ -142,7 +142,8 @@ fn a_run_that_was_left_goes_on_and_is_taken_up_again() {
     run.signal(Signal::HUP);
     one_done(&run.end().exits(129));
     let _ = cx.run(go).exits(0);
-    assert_eq!(cx.run(["attach"]).exits(0).stdout, "started\nfinished\n");
+    let again = cx.run(["attach"]).exits(0);
+    assert_eq!(again.stdout, "started\nfinished\n", "{}", again.stderr);
     assert_eq!(cx.read("a"), "2\n");
     // Left on purpose.
     let cx = TestContext::new(&[("a", "1\n")]);
