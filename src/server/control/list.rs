@@ -106,7 +106,12 @@ fn limit(uri: &Uri) -> Result<usize, Problem> {
     }
 }
 
-fn one_of(uri: &Uri, key: &str, known: &[&str], default: &str) -> Result<String, Problem> {
+pub(super) fn one_of(
+    uri: &Uri,
+    key: &str,
+    known: &[&str],
+    default: &str,
+) -> Result<String, Problem> {
     let value = query(uri, key).unwrap_or_else(|| default.to_owned());
     if known.contains(&value.as_str()) {
         return Ok(value);

@@ -6,13 +6,15 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde_json::{Value, json};
 
+use super::list::one_of;
 use super::query;
 use crate::server::clock;
 use crate::server::life::Life;
 use crate::server::problem::Problem;
-use crate::server::store::{ORGANIZATION, SNAPSHOT};
-use crate::wire::snapshot::{Snapshot, SnapshotPage};
+use crate::server::store::{ORGANIZATION, REGION, SNAPSHOT};
+use crate::wire::snapshot::Snapshot;
 
 /// Why nothing else can be had here.
 pub(super) const ONLY_HOST: &str = "local sandboxes are made from the snapshot `host`, this machine's own tools; images and Dockerfiles need Daytona";
@@ -48,7 +50,19 @@ fn host(life: &Life) -> Snapshot {
     }
 }
 
-async fn list(State(life): State<Arc<Life>>, uri: Uri) -> Result<Json<SnapshotPage>, Problem> {
+/// The snapshot as Daytona tells it, with what its own clients expect and ours does not read.
+fn on_wire(life: &Life) -> Result<Value, Problem> {
+    let mut value = serde_json::to_value(host(life)).map_err(Problem::internal)?;
+    value["regionIds"] = json!([REGION]);
+    value["initialRunnerId"] = Value::Null;
+    value["ref"] = json!("");
+    value["sandboxClass"] = json!("container");
+    Ok(value)
+}
+
+async fn list(State(life): State<Arc<Life>>, uri: Uri) -> Result<Json<Value>, Problem> {
+    one_of(&uri, "sort", &["name", "state", "lastUsedAt", "createdAt"], "lastUsedAt")?;
+    one_of(&uri, "order", &["asc", "desc"], "desc")?;
     let number = |key, default| match query(&uri, key).map(|text| text.parse::<i64>()) {
         None => Ok(default),
         Some(Ok(n)) if n >= 1 && (key != "limit" || n <= 200) => Ok(n),
@@ -58,15 +72,15 @@ async fn list(State(life): State<Arc<Life>>, uri: Uri) -> Result<Json<SnapshotPa
     let name = query(&uri, "name").unwrap_or_default().to_lowercase();
     let found = SNAPSHOT.contains(&name) && query(&uri, "sourceSandboxId").is_none();
     let total = i64::from(found);
-    let items = if found && page == 1 { vec![host(&life)] } else { Vec::new() };
-    Ok(Json(SnapshotPage { items, total, page, total_pages: total }))
+    let items = if found && page == 1 { vec![on_wire(&life)?] } else { Vec::new() };
+    Ok(Json(json!({ "items": items, "total": total, "page": page, "totalPages": total })))
 }
 
 async fn one(
     State(life): State<Arc<Life>>,
     Path(key): Path<String>,
-) -> Result<Json<Snapshot>, Problem> {
-    if is_known(&key) { Ok(Json(host(&life))) } else { Err(unknown(&key)) }
+) -> Result<Json<Value>, Problem> {
+    if is_known(&key) { Ok(Json(on_wire(&life)?)) } else { Err(unknown(&key)) }
 }
 
 fn unknown(key: &str) -> Problem {
