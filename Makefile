@@ -4,10 +4,10 @@ CARGO ?= cargo
 BIN := target/release/sandbox-coder
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help build demo test check fmt lint doc deny gen agents sdk bench clean install
+.PHONY: help build demo test check fmt lint doc deny gen agents agents-all sdk bench clean install
 
 help:            ## show the targets
-	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | sort
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | sort
 
 build:           ## build the release binary
 	$(CARGO) build --locked --release
@@ -42,6 +42,9 @@ gen:             ## write completions, the manual and the reference pages
 
 agents: build    ## run real agents from npm in local sandboxes against a scripted model
 	sh tests/agents/run $(BIN)
+
+agents-all: build   ## the same with every case and the agents' start scripts on their own
+	sh tests/agents/run $(BIN) --all
 
 sdk: build       ## drive the local server with the official TypeScript SDKs
 	sh tests/sdk/run $(BIN)

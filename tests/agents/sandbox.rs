@@ -140,7 +140,7 @@ fn words(ran: &Ran) -> String {
     texts.filter_map(|e| e["text"].as_str()).collect()
 }
 
-fn success(kind: Kind, version: &'static str) {
+fn success(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let ran = bench.run("edit", "Write hello.txt", &[]).exits(0);
     assert_eq!(bench.cx.read("hello.txt"), "hello\n");
@@ -151,9 +151,10 @@ fn success(kind: Kind, version: &'static str) {
     assert!(done["agent"]["session"].is_string(), "{done}");
     assert_eq!((&done["agent"]["exit_code"], &done["outcome"]), (&0.into(), &"ok".into()));
     bench.nothing_is_left(&ran);
+    ran.code
 }
 
-fn remembers(kind: Kind, version: &'static str) {
+fn remembers(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let first = bench.run("text", "Keep word-albatross in mind.", &[]).exits(0);
     let session = done(&first)["agent"]["session"].as_str().unwrap().to_owned();
@@ -165,9 +166,10 @@ fn remembers(kind: Kind, version: &'static str) {
     assert_eq!(error_code(&slip), "agent.no_session");
     assert!(slip.stdout.contains(&session), "the known ones are named: {slip:?}");
     assert!(slip.of_type("sync").is_empty(), "{slip:?}");
+    second.code
 }
 
-fn unknown_session(kind: Kind, version: &'static str) {
+fn unknown_session(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let refused = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
     assert_eq!(error_code(&refused), "agent.no_session");
@@ -177,6 +179,7 @@ fn unknown_session(kind: Kind, version: &'static str) {
     bench.cx.run(["exec", "--tool-dir", tools.to_str().unwrap(), "--", "true"]).exits(0);
     let decided = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
     assert_eq!(error_code(&decided), "agent.no_session", "{decided:?}");
+    decided.code
 }
 
 /// An id of the agent's form that nobody has.
@@ -187,7 +190,7 @@ fn unknown(kind: Kind) -> &'static str {
     }
 }
 
-fn provider_refuses(kind: Kind, version: &'static str) {
+fn provider_refuses(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     bench.cx.write("README.md", "Changed here.\n");
     let ran = bench.run("e401", "hello", &[]).exits(3);
@@ -195,16 +198,23 @@ fn provider_refuses(kind: Kind, version: &'static str) {
     assert_eq!(bench.cx.read("README.md"), "Changed here.\n");
     assert_eq!(done(&ran)["unpulled"], false, "{ran:?}");
     bench.nothing_is_left(&ran);
+    ran.code
 }
 
-fn provider_out_of_reach(kind: Kind, version: &'static str) {
+fn provider_out_of_reach(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let ran = ran(&mut bench.command(NOBODY, "hello", &[])).exits(3);
     assert_eq!(error_code(&ran), "agent.provider", "{ran:?}");
     bench.nothing_is_left(&ran);
+    ran.code
 }
 
-fn stopped_by(kind: Kind, version: &'static str, signal: rustix::process::Signal, code: i32) {
+fn stopped_by(
+    kind: Kind,
+    version: &'static str,
+    signal: rustix::process::Signal,
+    code: i32,
+) -> i32 {
     let bench = Bench::new(kind, version);
     let started = bench.start("slow", &[]);
     started.signal(signal);
@@ -218,26 +228,28 @@ fn stopped_by(kind: Kind, version: &'static str, signal: rustix::process::Signal
         bench.cx.run(["pull"]).exits(0);
     }
     assert_eq!(bench.cx.read("begun.txt"), "begun\n");
+    ran.code
 }
 
-fn interrupted(kind: Kind, version: &'static str) {
-    stopped_by(kind, version, rustix::process::Signal::INT, 130);
+fn interrupted(kind: Kind, version: &'static str) -> i32 {
+    stopped_by(kind, version, rustix::process::Signal::INT, 130)
 }
 
-fn terminated(kind: Kind, version: &'static str) {
-    stopped_by(kind, version, rustix::process::Signal::TERM, 143);
+fn terminated(kind: Kind, version: &'static str) -> i32 {
+    stopped_by(kind, version, rustix::process::Signal::TERM, 143)
 }
 
-fn timeout(kind: Kind, version: &'static str) {
+fn timeout(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let ran = bench.run("slow", "Take your time.", &["--timeout", "20s"]).exits(124);
     assert_eq!(error_code(&ran), "agent.timeout");
     assert_eq!(bench.cx.read("begun.txt"), "begun\n");
     bench.nothing_is_left(&ran);
+    ran.code
 }
 
 /// The agent says its last word, and its process stays.
-fn lingering(kind: Kind, version: &'static str) {
+fn lingering(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let program = bench.cx.root().join("lingers").join(kind.name());
     let real = packages::prefix(kind, version).join("bin").join(kind.name());
@@ -255,9 +267,10 @@ fn lingering(kind: Kind, version: &'static str) {
     let ran = ran(command.arg("Write hello.txt")).exits(0);
     assert_eq!(bench.cx.read("hello.txt"), "hello\n");
     bench.nothing_is_left(&ran);
+    ran.code
 }
 
-fn big_line(kind: Kind, version: &'static str) {
+fn big_line(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let ran = bench.run("bigline", "print", &[]).exits(0);
     assert!(words(&ran).contains("That is all."));
@@ -267,9 +280,10 @@ fn big_line(kind: Kind, version: &'static str) {
     let whole: usize = pieces.iter().filter_map(|e| Some(e["data"].as_str()?.len())).sum();
     // the others cut the output themselves
     assert!(kind != Kind::Codex || whole > 1_000_000, "{whole}");
+    ran.code
 }
 
-fn client_killed(kind: Kind, version: &'static str) {
+fn client_killed(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let started = bench.start("pause", &[]);
     started.signal(rustix::process::Signal::KILL);
@@ -284,10 +298,11 @@ fn client_killed(kind: Kind, version: &'static str) {
     let done = done(&ran);
     assert!(done["agent"]["usage"]["output"].as_u64().unwrap() > 0, "{done}");
     assert!(done["agent"]["session"].is_string(), "{done}");
+    ran.code
 }
 
 /// Without `--json`: the agent's words on standard output, all else beside it.
-fn words_for_people(kind: Kind, version: &'static str) {
+fn words_for_people(kind: Kind, version: &'static str) -> i32 {
     let bench = Bench::new(kind, version);
     let mut command = bench.cx.command(["run", "-v", "--agent", kind.name(), "--tool-dir"]);
     command.arg(packages::prefix(kind, version));
@@ -297,13 +312,24 @@ fn words_for_people(kind: Kind, version: &'static str) {
     let tools: Vec<&str> = ran.stderr.lines().filter(|l| l.starts_with('·')).collect();
     assert_eq!(tools.len(), 1, "{}", ran.stderr);
     assert!(tools[0].contains("hello"), "{tools:?}");
+    ran.code
+}
+
+/// Notes how a run ended, for the table that `tests/agents/run` prints.
+fn record(agent: &str, case: &str, code: i32) {
+    let Some(path) = std::env::var_os("SANDBOX_CODER_TEST_CODES") else { return };
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    std::io::Write::write_all(&mut file, format!("{agent} {case} {code}\n").as_bytes()).unwrap();
 }
 
 macro_rules! agent {
     ($name:ident, $kind:expr, $version:literal, [$($case:ident),* $(,)?]) => {
         mod $name {
             use sandbox_coder::agent::Kind;
-            $(#[test] fn $case() { super::$case($kind, $version); })*
+            $(#[test] fn $case() {
+                let code = super::$case($kind, $version);
+                super::record(stringify!($name), stringify!($case), code);
+            })*
         }
     };
 }

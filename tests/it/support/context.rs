@@ -8,6 +8,11 @@ use std::process::{Command, Stdio};
 /// The binary under test.
 pub const BIN: &str = env!("CARGO_BIN_EXE_sandbox-coder");
 
+/// The binary under test, or another one that somebody wants tested.
+pub fn bin() -> std::ffi::OsString {
+    std::env::var_os("SANDBOX_CODER_TEST_BIN").unwrap_or_else(|| BIN.into())
+}
+
 /// A home, a state directory, a linked worktree of a repository, and nothing else of the caller's environment.
 pub struct TestContext {
     dir: tempfile::TempDir,
@@ -87,7 +92,7 @@ impl TestContext {
     /// A command of ours in the worktree.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let work = self.work();
-        let mut command = Command::new(BIN);
+        let mut command = Command::new(bin());
         command.args(args).current_dir(if work.exists() {
             work
         } else {
