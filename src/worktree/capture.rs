@@ -15,9 +15,9 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 
 use super::repo::{ObjectFormat, Repo};
-use super::{Error, Store, guards};
+use super::{Error, guards};
 use crate::rel_path::{RelPath, escape};
-use crate::tree::{Mode, Oid};
+use crate::tree::Oid;
 
 /// What is captured beyond what git says.
 #[derive(Debug, Clone, Default)]
@@ -54,52 +54,124 @@ pub enum Note {
 
 /// Takes the snapshot.
 pub fn capture(repo: &Repo, options: &Options) -> Result<Capture, Error> {
+    const TRIES: usize = 3;
     let globs = Globs::new(options)?;
-    let mut notes = Vec::new();
     let stamp = stamp(repo, options);
     let stamp_file = repo.private_dir().join("index.stamp");
-    let seeded = repo.private_dir().join("index").exists();
-    if !seeded {
+    if !repo.private_dir().join("index").exists() {
+        repo.prepare()?;
+        let _ = std::fs::remove_file(&stamp_file);
         seed(repo)?;
     }
-    if !seeded || std::fs::read_to_string(&stamp_file).ok().as_deref() != Some(&stamp) {
-        notes.extend(guards::untracked(repo, &globs.exclude, options)?);
+    let mut notes = Vec::new();
+    let mut tries = 0;
+    let found = loop {
+        tries += 1;
+        let found = walk(repo, &globs)?;
+        notes.clear();
+        notes.extend(found.nested.iter().filter_map(|path| nested_note(repo, path)));
+        notes.extend(guards::untracked(repo, &found.fresh, options)?);
+        match update(repo, &found) {
+            Err(Error::Git { words, .. }) if is_moving(&words) => {
+                if tries == TRIES {
+                    return Err(Error::Moving { words });
+                }
+            }
+            other => break other.map(|()| found)?,
+        }
+    };
+    let known = std::fs::read_to_string(&stamp_file).ok();
+    if known.as_deref() != Some(&stamp) || globs.include.is_some() || found.rules {
         settle_ignored(repo, &globs)?;
         fs_err::write(&stamp_file, &stamp).map_err(|e| Error::io(&stamp_file, e))?;
     }
-    add_all(repo, options, &mut notes)?;
     let out = must("write-tree", repo.private_git().arg("write-tree"))?;
     let text = String::from_utf8_lossy(&out);
     let bad = || Error::Git { what: "write-tree", words: format!("`{text}` is not a tree id") };
-    let raw = text.trim().parse().map_err(|_| bad())?;
-    let tree = without_repositories(repo, raw, &mut notes)?;
+    let tree = text.trim().parse().map_err(|_| bad())?;
     Ok(Capture { tree, notes })
 }
 
-/// The tree without the repositories inside the repository: neither side sends, deletes or compares them.
-/// Remembers the answer, so that an unchanged tree is not read again.
-fn without_repositories(repo: &Repo, raw: Oid, notes: &mut Vec<Note>) -> Result<Oid, Error> {
-    let memory = repo.private_dir().join("index.tree");
-    let known = std::fs::read_to_string(&memory).unwrap_or_default();
-    if let Some((from, to)) = known.trim().split_once(' ')
-        && from == raw.to_string()
-        && let Ok(tree) = to.parse()
-    {
-        return Ok(tree);
-    }
-    let store = Store::open(repo)?;
-    let mut entries = store.read_tree(raw)?;
-    let before = entries.len();
-    entries.retain(|path, entry| {
-        let travels = entry.mode != Mode::Gitlink;
-        if !travels {
-            notes.push(Note::Repository(path.clone()));
+/// What differs between the private index and the disk.
+#[derive(Default)]
+struct Found {
+    /// Another content or mode.
+    changed: Vec<Vec<u8>>,
+    /// No longer a file or link; a pipe or a folder may lie there, or a link above it.
+    gone: Vec<Vec<u8>>,
+    /// Not in the index, and not ignored.
+    fresh: Vec<Vec<u8>>,
+    /// Repositories inside: they never travel, so the index has no entry for them either.
+    nested: Vec<Vec<u8>>,
+    /// An ignore file is among them.
+    rules: bool,
+}
+
+/// One look at the disk: git compares stat data, reads what it must, and lists the rest.
+fn walk(repo: &Repo, globs: &Globs) -> Result<Found, Error> {
+    let mut list = repo.private_git();
+    list.args(["ls-files", "-z", "-t", "-m", "-d", "-o", "--exclude-standard"]);
+    let out = must("ls-files", &mut list)?;
+    let mut found = Found::default();
+    for line in out.split(|b| *b == 0).filter(|line| line.len() > 2) {
+        let (tag, path) = (line[0], &line[2..]);
+        found.rules |= path.ends_with(b".gitignore");
+        if tag != b'?' {
+            let here = holds_file(repo.top(), path);
+            if here { &mut found.changed } else { &mut found.gone }.push(path.to_vec());
+        } else if let Some(dir) = path.strip_suffix(b"/") {
+            found.nested.push(dir.to_vec());
+        } else if !globs.exclude.is_match(OsStr::from_bytes(path)) {
+            found.fresh.push(path.to_vec());
         }
-        travels
-    });
-    let tree = if entries.len() == before { raw } else { store.write_tree(&entries)? };
-    fs_err::write(&memory, format!("{raw} {tree}\n")).map_err(|e| Error::io(&memory, e))?;
-    Ok(tree)
+    }
+    Ok(found)
+}
+
+/// Whether a file or link lies at `path` itself, not beyond a link.
+fn holds_file(top: &Path, path: &[u8]) -> bool {
+    let kind = |path: &[u8]| top.join(OsStr::from_bytes(path)).symlink_metadata();
+    kind(path).is_ok_and(|m| m.is_file() || m.is_symlink())
+        && memchr::memchr_iter(b'/', path)
+            .all(|cut| kind(&path[..cut]).is_ok_and(|m| !m.is_symlink()))
+}
+
+/// Brings the private index up to what was found.
+fn update(repo: &Repo, found: &Found) -> Result<(), Error> {
+    if !found.gone.is_empty() {
+        let mut remove = repo.private_git();
+        remove.args(["update-index", "-z", "--force-remove", "--stdin"]);
+        feed("update-index", &mut remove, &joined(&found.gone))?;
+    }
+    if found.changed.is_empty() && found.fresh.is_empty() {
+        return Ok(());
+    }
+    // A file may take the place of a folder, and the reverse; one may also vanish just now.
+    let mut add = repo.private_git();
+    add.args(["update-index", "-z", "--add", "--remove", "--replace", "--stdin"]);
+    let paths = [joined(&found.changed), joined(&found.fresh)].concat();
+    feed("update-index", &mut add, &paths)
+}
+
+/// Git's words for a file that changed between its size being asked and its content being read.
+fn is_moving(words: &str) -> bool {
+    ["short read", "unstable object source", "file changed"].iter().any(|w| words.contains(w))
+}
+
+fn nested_note(repo: &Repo, path: &[u8]) -> Option<Note> {
+    let dir = repo.top().join(OsStr::from_bytes(path));
+    let out = super::repo::output(super::repo::git_command(&dir).args([
+        "rev-parse",
+        "-q",
+        "--verify",
+        "HEAD",
+    ]));
+    let path = RelPath::parse(path).ok()?;
+    Some(if out.is_ok_and(|out| out.ok) {
+        Note::Repository(path)
+    } else {
+        Note::NestedWithoutCommit(path)
+    })
 }
 
 struct Globs {
@@ -157,29 +229,61 @@ fn seed(repo: &Repo) -> Result<(), Error> {
         return Ok(());
     }
     let listing = must("ls-files", repo.git().args(["ls-files", "-z", "-s", "-v"]))?;
-    let plain = repo.object_format() == ObjectFormat::Sha1
-        && !converts(repo)?
-        && !repo.git_dir().join("sharedindex").exists();
-    let odd = listing.split(|b| *b == 0).any(|e| e.first().is_some_and(|tag| *tag != b'H'));
+    let entries = || listing.split(|b| *b == 0).filter_map(listed);
+    let plain = repo.object_format() == ObjectFormat::Sha1 && !converts(repo)?;
+    let odd = entries().any(|entry| entry.tag != b'H' || entry.stage != b"0");
     if plain && !odd && copy_index(repo)? {
-        return Ok(());
+        // Empty files may be a mere intent to add, which a tree would leave out: git is to find them anew.
+        let out = entries().filter(|e| e.mode == b"160000" || e.id == EMPTY_BLOB.as_bytes());
+        let out: Vec<Vec<u8>> = out.map(|e| e.path.to_vec()).collect();
+        let mut remove = repo.private_git();
+        remove.args(["update-index", "-z", "--force-remove", "--stdin"]);
+        return if out.is_empty() {
+            Ok(())
+        } else {
+            feed("update-index", &mut remove, &joined(&out))
+        };
     }
-    // Ids of converted content, hidden changes or foreign hashes must not be believed: every entry gets its
-    // path only, and the bytes are read. Entries that a sparse checkout keeps off the disk stay out.
-    let mut paths = Vec::new();
-    for entry in listing.split(|b| *b == 0).filter(|e| !e.is_empty()) {
-        let Some(tab) = memchr::memchr(b'\t', entry) else { continue };
-        let (head, path) = (&entry[..tab], &entry[tab + 1..]);
-        let on_disk = repo.top().join(OsStr::from_bytes(path)).symlink_metadata().is_ok();
-        let mode = head.split(|b| *b == b' ').nth(1).unwrap_or_default();
-        if on_disk && mode != b"160000" {
-            paths.extend_from_slice(path);
-            paths.push(0);
+    // Stat data of converted content, hidden changes or foreign hashes must not be believed: every entry keeps
+    // its mode, and the bytes are read. Entries that a sparse checkout keeps off the disk stay out.
+    let mut lines = Vec::new();
+    for entry in entries().filter(|e| e.mode != b"160000") {
+        if repo.top().join(OsStr::from_bytes(entry.path)).symlink_metadata().is_ok() {
+            let id = if plain { entry.id } else { EMPTY_BLOB.as_bytes() };
+            lines.extend_from_slice(&[entry.mode, b" ", id, b" 0\t", entry.path, b"\0"].concat());
         }
     }
+    // An id that is not believed still has to name something.
+    feed("hash-object", repo.private_git().args(["hash-object", "-w", "--stdin"]), b"")?;
     let mut add = repo.private_git();
-    add.args(["update-index", "-z", "--add", "--stdin"]);
-    feed("update-index", &mut add, &paths)
+    add.args(["update-index", "-z", "--index-info"]);
+    feed("update-index", &mut add, &lines)?;
+    let mut refresh = repo.private_git();
+    run(refresh.args(["update-index", "-q", "--refresh"])).map(drop)
+}
+
+const EMPTY_BLOB: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
+
+/// One line of `ls-files -s -v`.
+struct Listed<'l> {
+    tag: u8,
+    mode: &'l [u8],
+    id: &'l [u8],
+    stage: &'l [u8],
+    path: &'l [u8],
+}
+
+fn listed(line: &[u8]) -> Option<Listed<'_>> {
+    let (head, path) = line.split_at(memchr::memchr(b'\t', line)?);
+    let mut words = head.split(|b| *b == b' ');
+    let tag = *words.next()?.first()?;
+    Some(Listed {
+        tag,
+        mode: words.next()?,
+        id: words.next()?,
+        stage: words.next()?,
+        path: &path[1..],
+    })
 }
 
 /// A plain copy would hide an edit of the same size made in the same tick of the clock: git compares a
@@ -194,17 +298,10 @@ fn copy_index(repo: &Repo) -> Result<bool, Error> {
     file.set_modified(meta.modified().map_err(io)?).map_err(io)?;
     std::fs::rename(&temp, &to).map_err(io)?;
     // An extension of the user's index may not suit this repository; then it is built from the paths.
-    let readable = run(repo.private_git().args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--error-unmatch",
-        "--",
-        ":(top,glob).sbx-none",
-    ]));
-    let fine = readable.is_ok_and(|out| !words(&out).contains("index"));
+    let list = ["ls-files", "-z", "-s", "-v"];
+    let fine = run(repo.private_git().args(list))?.stdout == run(repo.git().args(list))?.stdout;
     if !fine {
-        let _ = std::fs::remove_file(&to);
+        std::fs::remove_file(&to).map_err(io)?;
     }
     Ok(fine)
 }
@@ -214,6 +311,7 @@ fn converts(repo: &Repo) -> Result<bool, Error> {
     if repo.config(&[], "core.autocrlf")?.is_some_and(|v| v != "false")
         || repo.config(&[], "core.attributesFile")?.is_some()
         || repo.common_dir().join("info/attributes").exists()
+        || Path::new("/etc/gitattributes").exists()
     {
         return Ok(true);
     }
@@ -248,7 +346,7 @@ fn settle_ignored(repo: &Repo, globs: &Globs) -> Result<(), Error> {
         out.extend(all.into_iter().filter(|p| excluded(p)));
     }
     let fresh = wanted.difference(&ours).filter(|p| !excluded(p));
-    let exists = |p: &&Vec<u8>| repo.top().join(OsStr::from_bytes(p)).symlink_metadata().is_ok();
+    let exists = |p: &&Vec<u8>| !p.ends_with(b"/") && holds_file(repo.top(), p);
     let fresh: Vec<Vec<u8>> = fresh.filter(exists).cloned().collect();
     if !out.is_empty() {
         feed(
@@ -269,46 +367,6 @@ fn settle_ignored(repo: &Repo, globs: &Globs) -> Result<(), Error> {
 
 fn joined(paths: &[Vec<u8>]) -> Vec<u8> {
     paths.iter().flat_map(|p| p.iter().copied().chain([0])).collect()
-}
-
-/// `git add -A`, leaving out nested repositories that have nothing git could record.
-fn add_all(repo: &Repo, options: &Options, notes: &mut Vec<Note>) -> Result<(), Error> {
-    const NESTED_MAX: usize = 1000;
-    let mut left_out: Vec<Vec<u8>> = Vec::new();
-    loop {
-        let mut add = repo.private_git();
-        add.args(["-c", "advice.addEmbeddedRepo=false", "add", "-A", "--", "."]);
-        for glob in &options.exclude {
-            add.arg(format!(":(top,exclude,glob){glob}"));
-            add.arg(format!(":(top,exclude,glob){}/**", glob.trim_end_matches('/')));
-        }
-        for path in &left_out {
-            let mut spec = b":(top,exclude,literal)".to_vec();
-            spec.extend_from_slice(path);
-            add.arg(OsStr::from_bytes(&spec));
-        }
-        let out = run(&mut add)?;
-        if out.status.success() {
-            return Ok(());
-        }
-        match nested_without_commit(&out.stderr)
-            .filter(|p| !left_out.contains(p) && left_out.len() < NESTED_MAX)
-        {
-            Some(path) => {
-                notes.extend(RelPath::parse(&path).ok().map(Note::NestedWithoutCommit));
-                left_out.push(path);
-            }
-            None => return Err(Error::Git { what: "add", words: escape(words(&out).as_bytes()) }),
-        }
-    }
-}
-
-/// The path in git's complaint `'sub/' does not have a commit checked out`.
-fn nested_without_commit(stderr: &[u8]) -> Option<Vec<u8>> {
-    let at = memchr::memmem::find(stderr, b"' does not have a commit checked out")?;
-    let open = memchr::memrchr(b'\'', &stderr[..at])?;
-    let path = &stderr[open + 1..at];
-    Some(path.strip_suffix(b"/").unwrap_or(path).to_vec())
 }
 
 /// Runs a command with `input` on its standard input.

@@ -3,22 +3,17 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use globset::GlobSet;
-
 use super::Error;
 use super::Repo;
-use super::capture::{Note, Options, must};
+use super::capture::{Note, Options};
 use crate::rel_path::{RelPath, escape};
 
-/// Looks at the untracked files that would travel: the ones git does not ignore. Tracked files are the
-/// user's considered choice; untracked ones are where a forgotten folder or a key slips in.
-pub fn untracked(repo: &Repo, exclude: &GlobSet, options: &Options) -> Result<Vec<Note>, Error> {
-    let out = must("ls-files", repo.git().args(["ls-files", "-z", "-o", "--exclude-standard"]))?;
+/// Looks at the untracked files that would travel for the first time: the ones git does not ignore. Tracked
+/// files are the user's considered choice; untracked ones are where a forgotten folder or a key slips in.
+pub fn untracked(repo: &Repo, fresh: &[Vec<u8>], options: &Options) -> Result<Vec<Note>, Error> {
     let mut notes = Vec::new();
     let mut sizes: Vec<(u64, &[u8])> = Vec::new();
-    for path in
-        out.split(|b| *b == 0).filter(|p| !p.is_empty() && !exclude.is_match(OsStr::from_bytes(p)))
-    {
+    for path in fresh {
         let meta = repo.top().join(OsStr::from_bytes(path)).symlink_metadata();
         sizes.push((meta.map_or(0, |m| m.len()), path));
         if let Ok(path) = RelPath::parse(path)

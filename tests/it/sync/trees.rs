@@ -45,7 +45,7 @@ fn every_change_of_kind_arrives() {
             .file("a-b", "beside")
             .file("a.b", "dot");
         repo.file("mode", "m").file("leaves/alone/f", "last one").link("absolute", "/etc/hosts");
-        let deep = format!("{}/f", vec!["component-of-30-bytes-or-nearly"; 12].join("/"));
+        let deep = format!("{}/f", ["component-of-30-bytes-or-nearly"; 12].join("/"));
         repo.file(&deep, "deep")
             .file("n".repeat(255), "long")
             .file("t/".to_owned() + &"m".repeat(150), "x");
