@@ -148,3 +148,68 @@ async fn open_sockets_do_not_keep_a_server_that_shall_go() {
     assert!(screen.contains("th1re"), "{screen}");
     assert_eq!(server.execute(&id, "echo still"), "still\n");
 }
+
+/// Reads a terminal to its end: the close frame's code and reason, if one came.
+async fn closing(socket: &mut Socket) -> Option<(u16, Value)> {
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Close(Some(frame)) = message {
+            return Some((
+                frame.code.into(),
+                serde_json::from_str(&frame.reason).unwrap_or_default(),
+            ));
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn terminals_close_with_the_recorded_codes() {
+    let server = TestServer::start();
+    let id = server.create("{}")["id"].as_str().unwrap().to_owned();
+    let key = [("authorization", format!("Bearer {KEY}"))];
+    let table = [
+        ("exit-0", "exit 0\n", 1000, json!({ "exitCode": 0 })),
+        (
+            "kill-self",
+            "kill -9 $$\n",
+            1011,
+            json!({ "exitCode": -1, "exitReason": "non-zero exit" }),
+        ),
+        ("delete-pty", "", 1011, json!({ "exitCode": 137, "exitReason": "SIGKILL" })),
+    ];
+    for (name, input, code, reason) in table {
+        let body = json!({ "id": name, "cols": 80, "rows": 24 }).to_string();
+        let made = server.call("POST", &format!("/toolbox/{id}/process/pty"), &body);
+        assert_eq!(made.status, 201, "{}", made.text());
+        let terminal = format!("/toolbox/{id}/process/pty/{name}");
+        let mut socket = connect(&server.addr, &format!("{terminal}/connect"), &key).await;
+        assert_eq!(text(&mut socket).await, r#"{"status":"connected","type":"control"}"#);
+        if input.is_empty() {
+            assert_eq!(server.call("DELETE", &terminal, "").status, 200);
+        } else {
+            socket.send(Message::binary(Bytes::from_static(input.as_bytes()))).await.unwrap();
+        }
+        assert_eq!(closing(&mut socket).await, Some((code, reason)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_is_open_and_closed_ports_are_told() {
+    let server = TestServer::start();
+    let id = server.create("{}")["id"].as_str().unwrap().to_owned();
+    let key = [("authorization", format!("Bearer {KEY}"))];
+    let body = r#"{"id":"p","cols":80,"rows":24}"#;
+    assert_eq!(server.call("POST", &format!("/toolbox/{id}/process/pty"), body).status, 201);
+    let terminal = format!("/toolbox/{id}/process/pty/p/connect");
+    let mut open = connect(&server.addr, &terminal, &key).await;
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let headers = format!("Host: {free}-{id}.localhost\r\nAuthorization: Bearer {KEY}\r\n");
+    let nobody = server.raw("GET", "/", &headers, "");
+    // Daytona says nothing here; ours says that nobody listens.
+    assert_eq!((nobody.status, &nobody.json()["code"]), (502, &json!("BAD_GATEWAY")));
+    assert_eq!(server.call("POST", &format!("/api/sandbox/{id}/stop"), "").status, 200);
+    while open.next().await.is_some_and(|message| message.is_ok()) {}
+    let stopped = server.raw("GET", "/", &headers, "");
+    assert_eq!((stopped.status, &stopped.json()["code"]), (400, &json!("BAD_REQUEST")));
+}
