@@ -44,15 +44,22 @@ base=$(cat "$S/base" 2>/dev/null || echo -)
 look() {
   rm -f "$1" "$1.lock"
   [ ! -e "$S/index" ] || cp -p "$S/index" "$1" || refuse 94 disk "cannot copy the index"
+  add_all() { ( cd "$W" && GIT_INDEX_FILE=$1 git add -A --ignore-errors . ) >/dev/null 2>"$S/err" || :; }
+  add_all "$1"
   # An index that was damaged is made anew from the base; git then reads every file once.
-  GIT_INDEX_FILE=$1 git ls-files -s -z >"$S/all" 2>/dev/null || {
-    rm -f "$1"; [ "$base" = - ] || GIT_INDEX_FILE=$1 git read-tree "$base" 2>"$S/err" || refuse 94 disk "$(brief "$S/err")"
-  }
-  ( cd "$W" && GIT_INDEX_FILE=$1 git add -A --ignore-errors . ) >/dev/null 2>"$S/err" || :
-  # Names may hold newlines: they change places with the end marks while sed looks.
-  GIT_INDEX_FILE=$1 git ls-files -s -z >"$S/all" || refuse 94 disk "git ls-files failed"
-  tr '\n\0' '\001\n' <"$S/all" | sed -n 's/^160000 [0-9a-f]* [0-3].//p' >"$S/nested"
-  rm -f "$S/all"
+  if [ -s "$S/err" ] && ! GIT_INDEX_FILE=$1 git ls-files -s -z >/dev/null 2>&1; then
+    rm -f "$1" "$1.lock"
+    [ "$base" = - ] || GIT_INDEX_FILE=$1 git read-tree "$base" 2>"$S/err" || refuse 94 disk "$(brief "$S/err")"
+    add_all "$1"
+  fi
+  : >"$S/nested"
+  if grep -q 'embedded git repository' "$S/err"; then
+    # Names may hold newlines: they change places with the end marks while sed looks.
+    GIT_INDEX_FILE=$1 git ls-files -s -z >"$S/all" || refuse 94 disk "git ls-files failed"
+    tr '\n\0' '\001\n' <"$S/all" | sed -n 's/^160000 [0-9a-f]* [0-3].//p' >"$S/nested"
+    grep -v 'embedded git repository' "$S/err" >"$S/err.n"; mv -f "$S/err.n" "$S/err"
+    rm -f "$S/all"
+  fi
   [ ! -s "$S/nested" ] || tr '\n\001' '\0\n' <"$S/nested" | ( cd "$W" && GIT_INDEX_FILE=$1 git update-index -z --force-remove --stdin )
   tree=$(GIT_INDEX_FILE=$1 git write-tree --missing-ok 2>"$S/err2") || refuse 94 disk "$(brief "$S/err2")"
 }

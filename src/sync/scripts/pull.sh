@@ -4,12 +4,16 @@
 tries=0
 while :; do
   look "$S/out.idx"
+  [ "$tree" != "$base" ] || break
   # Somebody may still be writing: two looks in a row have to agree.
   first=$tree; look2="$S/out2.idx"
   cp -p "$S/out.idx" "$look2"; ( cd "$W" && GIT_INDEX_FILE=$look2 git diff-files --quiet ) && break
   tries=$((tries+1)); [ $tries -lt 3 ] || { say moving; break; }
 done
 rm -f "$S/out2.idx"
+[ ! -s "$S/nested" ] || say nested "$(head -c 3000 "$S/nested" | base64 | tr -d '\n')"
+[ ! -s "$S/err" ] || say trouble "$(head -c 600 "$S/err" | base64 | tr -d '\n')"
+[ "$tree" != "$base" ] || { say out "$base" "$tree" 0 0 - -; exit 0; }
 git diff-tree -r --raw -z --no-renames --no-abbrev "$base" "$tree" >"$S/m" || refuse 94 disk "git diff-tree failed"
 n=$(tr '\0' '\n' <"$S/m" | grep -c '^:' || :)
 [ "$n" -le "$MAXN" ] || refuse 81 toomany "$n"
@@ -18,7 +22,5 @@ tr '\0' '\n' <"$S/m" | sed -n -e 's/^:[0-7]* 10[0-7]* [0-9a-f]* \([0-9a-f]*\) [A
   git cat-file --batch --buffer <"$S/oids"; } | gzip -1 >"$S/out.n" && mv -f "$S/out.n" "$S/out.gz" || refuse 94 disk "no room for the result"
 printf '%s' "$tree" >"$S/out.tree"
 size=$(wc -c <"$S/out.gz" | tr -d ' ')
-[ ! -s "$S/nested" ] || say nested "$(head -c 3000 "$S/nested" | base64 | tr -d '\n')"
-[ ! -s "$S/err" ] || say trouble "$(head -c 600 "$S/err" | base64 | tr -d '\n')"
 say out "$base" "$tree" "$n" "$size" "$(sha256sum <"$S/out.gz" | cut -c1-64)" "$S/out.gz"
 [ "$size" -gt "$INLINE" ] || say data "$(base64 <"$S/out.gz" | tr -d '\n')"

@@ -249,6 +249,11 @@ impl Pair {
         };
         let base = self.base.unwrap_or(Oid::EMPTY_TREE);
         let store = self.store();
+        if offer.tree == base {
+            // Nothing differs, so there is no archive.
+            let records = Records { tree: base, claims: Vec::new(), content: 0 };
+            return (offer, records, store.read_tree(base).unwrap());
+        }
         let mut from = std::fs::File::open(offer.path()).unwrap();
         let archive = pull::Archive::read(&offer, &mut from, self.spool.path()).unwrap();
         let records = pull::unpack(archive, &offer, base, &Limits::default(), &store).unwrap();
