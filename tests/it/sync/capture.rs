@@ -179,9 +179,9 @@ fn repositories_inside_do_not_travel_and_are_named() {
     assert_eq!(
         notes,
         [
+            Note::NestedWithoutCommit(path("unborn")),
             Note::Repository(path("clone")),
-            Note::Repository(path("module")),
-            Note::NestedWithoutCommit(path("unborn"))
+            Note::Repository(path("module"))
         ]
     );
     // A module that is not checked out leaves nothing behind either, and both sides agree on the tree.
