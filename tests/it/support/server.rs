@@ -171,20 +171,13 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        let runs = self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)));
-        if runs && !std::thread::panicking() {
-            let all = self.call("GET", "/api/sandbox?limit=200", "").json();
-            for item in all["items"].as_array().into_iter().flatten() {
-                let _ = self.call(
-                    "DELETE",
-                    &format!("/api/sandbox/{}", item["id"].as_str().unwrap()),
-                    "",
-                );
-            }
-        }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        // Also when the test failed, and the server with it.
+        for entry in std::fs::read_dir(self.data_dir.join("sandboxes")).into_iter().flatten() {
+            let _ = entry.map(|entry| sandbox_coder::jail::life::destroy(&entry.path()));
         }
     }
 }
