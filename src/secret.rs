@@ -36,6 +36,53 @@ pub fn fingerprint(text: &str) -> String {
     hex::encode(&Sha256::digest(text)[..8])
 }
 
+/// What in a variable's value should never be printed: the value, if its name says so or it looks drawn by
+/// lot; the password of an address; and in JSON the texts whose names say so. A plain word stays, since
+/// masking it would maim paths and sentences.
+pub fn in_variable(name: &str, value: &str) -> Vec<Secret> {
+    if names_a_secret(name) || drawn_by_lot(value) {
+        return vec![Secret::new(value)];
+    }
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(value) {
+        let mut found = Vec::new();
+        in_json(&json, false, &mut found);
+        return found;
+    }
+    let login =
+        value.split_once("://").and_then(|(_, rest)| rest.split('/').next()?.rsplit_once('@'));
+    let password = login.and_then(|(login, _)| login.split_once(':')).map(|(_, password)| password);
+    password.into_iter().map(Secret::new).collect()
+}
+
+fn in_json(value: &serde_json::Value, named: bool, found: &mut Vec<Secret>) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) if named || drawn_by_lot(text) => found.push(Secret::new(text)),
+        Value::Array(items) => items.iter().for_each(|item| in_json(item, named, found)),
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                in_json(field, names_a_secret(name), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn names_a_secret(name: &str) -> bool {
+    const WORDS: [&str; 8] =
+        ["key", "token", "secret", "passw", "credential", "authorization", "cookie", "private"];
+    let name = name.to_ascii_lowercase();
+    // counts of tokens are no tokens
+    WORDS.iter().any(|word| name.contains(word)) && !name.ends_with("tokens")
+}
+
+/// Long, of letters and digits without a pause: nobody's word.
+fn drawn_by_lot(value: &str) -> bool {
+    value.len() >= 20
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_+=.~".contains(&b))
+        && value.bytes().filter(u8::is_ascii_digit).count() >= 4
+}
+
 /// Masks known secret values wherever they occur in text.
 #[derive(Clone, Default)]
 pub struct Scrubber {
@@ -136,6 +183,29 @@ impl fmt::Debug for Scrubber {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_in_variables_are_known_by_name_and_by_look() {
+        let table: [(&str, &str, &[&str]); 8] = [
+            ("OPENAI_API_KEY", "short but named", &["short but named"]),
+            ("NODE_ENV", "production", &[]),
+            ("LIMIT", "MAX_OUTPUT", &[]),
+            ("SOME", "ghp_0123456789abcdefABCD", &["ghp_0123456789abcdefABCD"]),
+            ("DB", "postgres://me:hunter2hunter2@db.example/x", &["hunter2hunter2"]),
+            ("URL", "https://example.org/a", &[]),
+            (
+                "CONFIG",
+                r#"{"a":{"apiKey":"from json","baseURL":"http://x"},"maxTokens":"8"}"#,
+                &["from json"],
+            ),
+            ("PLACE", "/usr/lib/node-20.11.1-linux-x64", &[]),
+        ];
+        for (name, value, expected) in table {
+            let found = in_variable(name, value);
+            let found: Vec<&str> = found.iter().map(Secret::expose).collect();
+            assert_eq!(found, expected, "{name}");
+        }
+    }
 
     #[test]
     fn a_secret_prints_as_stars_and_is_masked_in_text() {

@@ -25,6 +25,7 @@ pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summar
     run::resume_with(cx, &["attach", &record.id]);
     let kind = Kind::parse(&record.agent).unwrap_or(Kind::Command);
     let json = !matches!(kind, Kind::Command);
+    run::mask_lent(cx, kind).await;
     let parser = (record.kind == RunKind::Agent).then(|| Parser::new(kind, None));
     // All of it is read again: the agent's verdict needs every line, and nothing is stored twice here.
     let reader = Reader::new(kind.name(), parser, json, cx.config.raw, Offsets::default());
@@ -57,6 +58,7 @@ pub async fn logs(
     let service = Service::connect(cx).await?;
     let ready = reach(cx, &open, &service, &record).await?;
     let run = run_ref(&ready, &record);
+    run::mask_lent(cx, Kind::parse(&record.agent).unwrap_or(Kind::Command)).await;
     if following {
         let reader = Reader::new("logs", None, false, true, Offsets { out: from, err: 0 });
         let from = Offsets { out: from, err: 0 };

@@ -38,6 +38,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     let name = open.sandbox_name(cx);
     open.announce(cx, "exec", &name, None).await;
     let env = run::given_variables(cx)?;
+    run::mask_given(cx).await?;
     let service = Service::connect(cx).await?;
     let ready = match request.no_sync {
         true => reach(cx, &open, &service).await?,

@@ -41,6 +41,7 @@ pub struct Request {
 pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     let kind = Kind::parse(&cx.config.agent)?;
     check_request(cx, kind, &request)?;
+    mask_given(cx).await?;
     let mut open = Open::locked(cx, "run").await?;
     check_session(&open, &request)?;
     let name = open.sandbox_name(cx);
@@ -295,8 +296,36 @@ pub fn given_variables(cx: &Context) -> anyhow::Result<Vec<(String, String)>> {
     Ok(out)
 }
 
+/// Has the secrets among the given variables masked from here on.
+pub async fn mask_given(cx: &Context) -> anyhow::Result<()> {
+    for (name, value) in given_variables(cx)? {
+        for secret in crate::secret::in_variable(&name, &value) {
+            cx.reporter.secret(secret).await;
+        }
+    }
+    Ok(())
+}
+
+/// Has what a run of this agent may have been lent masked: for those who only read what it said.
+pub async fn mask_lent(cx: &Context, kind: Kind) {
+    for secret in find_credentials(cx, kind).secrets {
+        cx.reporter.secret(secret).await;
+    }
+}
+
 /// The credentials the agent may have, and what to know about them.
 async fn lend(cx: &Context, kind: Kind) -> Credentials {
+    let credentials = find_credentials(cx, kind);
+    for secret in &credentials.secrets {
+        cx.reporter.secret(secret.clone()).await;
+    }
+    for warning in &credentials.warnings {
+        cx.reporter.warn("agent.credentials", warning.clone(), None).await;
+    }
+    credentials
+}
+
+fn find_credentials(cx: &Context, kind: Kind) -> Credentials {
     let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
         return Credentials::default();
     };
@@ -307,14 +336,7 @@ async fn lend(cx: &Context, kind: Kind) -> Credentials {
         long_lived: BTreeSet::new(),
         timeout_s: Some(cx.config.timeout.as_secs()),
     };
-    let credentials = credentials::gather(kind, &need, &Host::here(home));
-    for secret in &credentials.secrets {
-        cx.reporter.secret(secret.clone()).await;
-    }
-    for warning in &credentials.warnings {
-        cx.reporter.warn("agent.credentials", warning.clone(), None).await;
-    }
-    credentials
+    credentials::gather(kind, &need, &Host::here(home))
 }
 
 fn prepare(

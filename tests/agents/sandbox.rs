@@ -5,10 +5,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sandbox_coder::agent::Kind;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::{Ran, TestContext, ran};
-use crate::{NOBODY, Wiring, model, packages, wiring};
+use crate::model::Model;
+use crate::{NOBODY, Wiring, model, packages, runtime, wiring};
 
 /// A user with a worktree, an agent, and a model that plays scenarios.
 struct Bench {
@@ -42,7 +43,10 @@ impl Bench {
 
     /// Starts a run and returns once its tool has begun.
     fn start(&self, scenario: &str, more: &[&str]) -> Started {
-        let mut command = self.command(&model().url(scenario), "Take your time.", more);
+        self.begin(self.command(&model().url(scenario), "Take your time.", more))
+    }
+
+    fn begin(&self, mut command: Command) -> Started {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let lines = std::thread::spawn(move || out.lines().map_while(Result::ok).collect());
@@ -315,6 +319,92 @@ fn words_for_people(kind: Kind, version: &'static str) -> i32 {
     ran.code
 }
 
+/// A value that must be nowhere.
+const PLANTED: &str = "sk-planted-5f1c02d9e8b7a6";
+
+/// The login an agent keeps in a file of its user's home.
+fn login(kind: Kind) -> (&'static str, Value) {
+    match kind {
+        Kind::Opencode => (
+            ".local/share/opencode/auth.json",
+            json!({"scripted": {"type": "api", "key": PLANTED}, "other": {"type": "api", "key": PLANTED}}),
+        ),
+        Kind::Claude => (
+            ".claude/.credentials.json",
+            json!({"claudeAiOauth": {
+                "accessToken": PLANTED, "refreshToken": format!("{PLANTED}-refresh"), "expiresAt": 4_000_000_000_000_u64,
+                "scopes": ["user:inference"], "subscriptionType": "max"
+            }}),
+        ),
+        _ => (".codex/auth.json", json!({"OPENAI_API_KEY": PLANTED})),
+    }
+}
+
+fn login_stays_secret(kind: Kind, version: &'static str) -> i32 {
+    let bench = Bench::new(kind, version);
+    let (path, file) = login(kind);
+    let here = bench.cx.root().join("home").join(path);
+    crate::context::write(&here, file.to_string().as_bytes());
+    // a model of its own, so that the requests seen are these
+    let model = runtime().block_on(Model::start());
+    let code = stays_secret(&bench, |scenario| wiring(kind, &model.url(scenario), false));
+    assert_eq!(model.credentials(), [format!("Bearer {PLANTED}")]);
+    assert_eq!(
+        std::fs::read_to_string(&here).unwrap(),
+        file.to_string(),
+        "the login here is as it was"
+    );
+    bench.inside(&format!("test ! -e ~/{path}")).exits(0);
+    code
+}
+
+fn key_stays_secret(kind: Kind, version: &'static str) -> i32 {
+    let bench = Bench::new(kind, version);
+    stays_secret(&bench, |scenario| {
+        let mut wiring = wiring(kind, &model().url(scenario), true);
+        for (_, value) in &mut wiring.env {
+            *value = match value.as_str() {
+                "k" => PLANTED.to_owned(),
+                config => config.replace("\"k\"", &format!("\"{PLANTED}\"")),
+            };
+        }
+        wiring
+    })
+}
+
+fn stays_secret(bench: &Bench, wiring: impl Fn(&str) -> Wiring) -> i32 {
+    let started = bench.begin(bench.command_with(wiring("pause"), "hello", &[]));
+    let lines = std::fs::read_dir("/proc").unwrap().flatten().map(|e| e.path().join("cmdline"));
+    for line in lines.filter_map(|path| std::fs::read(path).ok()) {
+        assert!(!holds(&line), "{}", String::from_utf8_lossy(&line));
+    }
+    let quiet = started.end().exits(0);
+    assert!(!holds(quiet.stdout.as_bytes()) && !holds(quiet.stderr.as_bytes()), "{quiet:?}");
+    search(&bench.cx.root().join("state"));
+    // an agent that tells all it has been given is masked
+    let told = ran(&mut bench.command_with(wiring("show"), "hello", &[])).exits(0);
+    assert!(!holds(told.stdout.as_bytes()) && !holds(told.stderr.as_bytes()), "{told:?}");
+    assert!(told.stdout.contains("SANDBOX_CODER_RUN="), "it did tell: {told:?}");
+    told.code
+}
+
+fn holds(bytes: &[u8]) -> bool {
+    bytes.windows(PLANTED.len()).any(|w| w == PLANTED.as_bytes())
+}
+
+/// No file below holds the value.
+fn search(dir: &std::path::Path) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            search(&entry.path());
+        } else if kind.is_file() {
+            let bytes = std::fs::read(entry.path()).unwrap_or_default();
+            assert!(!holds(&bytes), "{}", entry.path().display());
+        }
+    }
+}
+
 /// Notes how a run ended, for the table that `tests/agents/run` prints.
 fn record(agent: &str, case: &str, code: i32) {
     let Some(path) = std::env::var_os("SANDBOX_CODER_TEST_CODES") else { return };
@@ -350,7 +440,9 @@ agent!(
         timeout,
         lingering,
         big_line,
-        client_killed
+        client_killed,
+        login_stays_secret,
+        key_stays_secret,
     ]
 );
 agent!(
@@ -369,7 +461,9 @@ agent!(
         timeout,
         lingering,
         big_line,
-        client_killed
+        client_killed,
+        login_stays_secret,
+        key_stays_secret,
     ]
 );
 // out of reach: it repeats for three minutes what the recordings show
@@ -388,7 +482,9 @@ agent!(
         timeout,
         lingering,
         big_line,
-        client_killed
+        client_killed,
+        login_stays_secret,
+        key_stays_secret,
     ]
 );
 agent!(
@@ -407,6 +503,8 @@ agent!(
         timeout,
         lingering,
         big_line,
-        client_killed
+        client_killed,
+        login_stays_secret,
+        key_stays_secret,
     ]
 );

@@ -212,7 +212,7 @@ impl Bag<'_, '_> {
     }
 
     fn opencode(&mut self) {
-        if self.given(&["OPENCODE_AUTH_CONTENT", "OPENCODE_CONFIG_CONTENT"]) {
+        if self.given(&["OPENCODE_AUTH_CONTENT"]) {
             return;
         }
         let provider =

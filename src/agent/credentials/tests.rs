@@ -254,7 +254,7 @@ fn what_is_given_by_hand_ends_the_search() {
         ("GEMINI_API_KEY", "K"),
     ];
     for (kind, name) in [
-        (Kind::Opencode, "OPENCODE_CONFIG_CONTENT"),
+        (Kind::Opencode, "OPENCODE_AUTH_CONTENT"),
         (Kind::Opencode, "OPENAI_API_KEY"),
         (Kind::Claude, "CLAUDE_CODE_OAUTH_TOKEN"),
         (Kind::Codex, "CODEX_API_KEY"),

@@ -52,7 +52,8 @@ impl Model {
     /// The address to configure for a scenario: `.../v1` for OpenAI, without it for Anthropic.
     ///
     /// Scenarios: `edit` writes hello.txt, `text` only talks, `recall` repeats the words `word-...` of
-    /// earlier prompts, `slow` runs a command of two minutes, `pause` one of some seconds, `bigline` one that prints a megabyte in
+    /// earlier prompts, `slow` runs a command of two minutes, `pause` one of some seconds, `show` prints
+    /// variables and logins, `bigline` one that prints a megabyte in
     /// one line, `hang` never answers, `e401` and the like fail with that status.
     pub fn url(&self, scenario: &str) -> String {
         format!("http://{}/{scenario}", self.addr)
@@ -89,6 +90,12 @@ fn turn(scenario: &str, talk: &Talk) -> Turn {
         "pause" if first => Turn {
             want: Some(Want::Run("echo begun > begun.txt; sleep 5; echo ended > ended.txt")),
             ..say("A moment.")
+        },
+        "show" if first => Turn {
+            want: Some(Want::Run(
+                "env; cat ~/.codex/auth.json ~/.claude/.credentials.json ~/.local/share/opencode/auth.json; true",
+            )),
+            ..say("Let me see.")
         },
         "bigline" if first => Turn {
             want: Some(Want::Run("head -c 1000000 /dev/zero | tr '\\0' x; echo")),
