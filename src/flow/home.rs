@@ -273,7 +273,9 @@ fn decide(
     let store = Store::open(repo)?;
     let captured = capture::capture(repo, capture_options).context("read the worktree")?;
     let (base, local) = (store.read_tree(theirs.base)?, store.read_tree(captured.tree)?);
-    let content = |id: &Oid| store.read_blob(*id).map_err(std::io::Error::other);
+    // What is larger is neither text to merge nor a file of settings; its beginning says so.
+    let most = merge::TEXT_MAX as u64 + 1;
+    let content = |id: &Oid| store.read_start(*id, most).map_err(std::io::Error::other);
     let mut wanted = options.threats.clone();
     wanted.hooks = hooks_folder(repo)?;
     let review = threats::review(&base, &local, &theirs.claims, &content, &wanted)?.accept()?;

@@ -68,6 +68,36 @@ impl Store {
         Ok(object.data().to_vec())
     }
 
+    /// A blob's content, cut after `most` bytes: what is larger is never whole in memory.
+    pub fn read_start(&self, id: Oid, most: u64) -> Result<Vec<u8>, Error> {
+        if self.blob_size(id)?.ok_or(Error::Missing { id })? <= most {
+            return self.read_blob(id);
+        }
+        let mut child = self.cat(id)?;
+        let mut start = Vec::new();
+        let stdout = child.stdout.take().expect("stdout was piped");
+        let read = stdout.take(most).read_to_end(&mut start);
+        // It has more to say than is wanted.
+        let _ = child.kill();
+        let _ = child.wait();
+        match read {
+            Ok(size) if size as u64 == most => Ok(start),
+            Ok(_) => Err(Error::Missing { id }),
+            Err(e) => Err(Error::io(&self.dir, e)),
+        }
+    }
+
+    /// Git printing a blob: the library holds a packed object in memory whole, git streams it.
+    fn cat(&self, id: Oid) -> Result<std::process::Child, Error> {
+        self.git()
+            .args(["cat-file", "blob", &id.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| repo::no_git(None, e))
+    }
+
     /// Writes a blob's bytes to `out` with memory bounded by 8 MiB; returns their number.
     pub fn copy_blob(&self, id: Oid, out: &mut dyn Write) -> Result<u64, Error> {
         let size = self.blob_size(id)?.ok_or(Error::Missing { id })?;
@@ -76,15 +106,7 @@ impl Store {
             out.write_all(&self.read_blob(id)?).map_err(write)?;
             return Ok(size);
         }
-        // The library holds a packed object in memory whole; git streams it.
-        let mut child = self
-            .git()
-            .args(["cat-file", "blob", &id.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| repo::no_git(None, e))?;
+        let mut child = self.cat(id)?;
         let mut stdout = child.stdout.take().expect("stdout was piped");
         let copied = io::copy(&mut stdout, out);
         drop(stdout);
