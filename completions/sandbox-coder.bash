@@ -376,16 +376,12 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__diff)
-            opts="-q -v -h --on-conflict --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --on-conflict)
-                    COMPREPLY=($(compgen -W "hold keep-both merge ours theirs" -- "${cur}"))
-                    return 0
-                    ;;
                 --api-url)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -472,7 +468,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__exec)
-            opts="-i -t -q -v -h --stdin --no-sync --tty --env --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-i -t -q -v -h --stdin --no-sync --tty --env --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --auto-stop --auto-archive --auto-delete --include --exclude --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --no-apply --patch --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -156,15 +156,11 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l sta
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -s i -l stdin -d 'Wait for standard input to end and pass it on'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l no-sync -d 'Neither send nor fetch; any number may run side by side'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -s t -l tty -d 'Give the command a terminal'
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l fresh -d 'Start with a new sandbox; refused while the old one holds work'
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l rm -d 'Delete the sandbox after everything came home'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l block-risky -d 'Hold back files that this machine may run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l allow-risky -d 'Take also files that tools on this machine run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l allow-mass-delete -d 'Take the result although it deletes most of the tree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l no-apply -d 'Fetch the result, but leave the worktree alone'
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l dry-run -d 'Show what would happen and touch nothing'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l wait -d 'Wait while another run holds the worktree'
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l detach -d 'Start the agent and leave; `attach` follows it'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l json -d 'Write events as JSON lines on standard output, and nothing else'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l raw -d 'Show the agent\'s output as it came'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -s q -l quiet -d 'Say only what failed'
@@ -245,11 +241,6 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -s q -
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -s v -l verbose -d 'Say more: our own steps'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -l debug -d 'Log every request on standard error; keys are masked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand logs" -s h -l help -d 'Print help'
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
-keep-both\t''
-merge\t''
-ours\t''
-theirs\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand diff" -l jwt-token -d 'A Daytona login token instead of a key; needs organization-id' -r

@@ -50,6 +50,7 @@ impl Reporter {
 
     /// Tells an event.
     pub async fn event(&self, event: Event) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.send(Report::Event(event)).await;
     }
 
@@ -75,7 +76,6 @@ impl Reporter {
     }
 
     async fn send(&self, report: Report) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         tokio::select! {
             biased;
             permit = self.tx.reserve() => if let Ok(permit) = permit { permit.send(report) },

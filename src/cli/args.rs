@@ -10,8 +10,13 @@ use crate::config::layers::{Layer, Origin};
 use crate::config::settings::{Group, Kind, SETTINGS, Setting};
 
 /// Adds the flags of `groups` to a command.
-pub fn with_settings(mut command: Command, groups: &[Group]) -> Command {
-    for setting in SETTINGS.iter().filter(|s| groups.contains(&s.group)) {
+pub fn with_settings(command: Command, groups: &[Group]) -> Command {
+    with_settings_but(command, groups, &[])
+}
+
+/// Adds the flags of `groups` but those named in `not`.
+pub fn with_settings_but(mut command: Command, groups: &[Group], not: &[&str]) -> Command {
+    for setting in SETTINGS.iter().filter(|s| groups.contains(&s.group) && !not.contains(&s.key)) {
         command = command.arg(flag(setting));
     }
     command

@@ -95,6 +95,7 @@ where
     let screen = ui::start(output_options(args), run.clone(), reports);
     let code = runtime.block_on(async {
         let (first, second, signals) = Signals::new();
+        let seen = signals.clone();
         let told = Arc::<std::sync::Mutex<Told>>::default();
         let listening = tokio::spawn(listen(first, second.clone(), leaving.clone()));
         let cx = Context { config: Arc::new(config), run, cwd, reporter: reporter.clone(), signals, told: told.clone() };
@@ -102,7 +103,7 @@ where
         let ended = tokio::select! {
             ended = flow(cx) => ended,
             () = flow::heartbeat::beat(&beating) => unreachable!("it beats until it is dropped"),
-            () = second.cancelled() => Err(Failure::new(ErrorCode::RunInterrupted, "interrupted twice").into()),
+            () = second.cancelled() => Err(flow::ended_by(seen.seen().unwrap_or(Signal::Interrupt))),
         };
         listening.abort();
         let known = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();

@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::args::{flag_of, with_globals, with_settings};
+use super::args::{flag_of, with_globals, with_settings, with_settings_but};
 use crate::config::settings::Group;
 
 const EXAMPLES: &str = "\
@@ -76,7 +76,11 @@ fn exec() -> Command {
         .arg(Arg::new("tty").short('t').long("tty").action(ArgAction::SetTrue).help("Give the command a terminal"))
         .arg(Arg::new("command").value_name("COMMAND").required(true).num_args(1..).last(true).value_parser(clap::value_parser!(std::ffi::OsString)).help("The command and its arguments, byte for byte"))
         .arg(flag_of("env"));
-    with_settings(command, &[Group::Sandbox, Group::Sync, Group::Time])
+    with_settings_but(
+        command,
+        &[Group::Sandbox, Group::Sync, Group::Time],
+        &["fresh", "rm", "dry-run", "detach"],
+    )
 }
 
 fn pull() -> Command {
@@ -122,7 +126,7 @@ fn diff() -> Command {
     Command::new("diff")
         .about("Show what pull would change, and change nothing")
         .arg(sandbox_arg())
-        .args([flag_of("on-conflict"), flag_of("wait")])
+        .arg(flag_of("wait"))
 }
 
 fn undo() -> Command {

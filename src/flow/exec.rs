@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::follow::{Followed, Reader, Watch, follow};
 use super::open::Open;
+use super::safety;
 use super::sandbox::{self, Ready};
-use super::send::{self, Sent};
 use super::service::Service;
 use super::{Context, Signal, Summary, home, run};
 use crate::error::Failure;
@@ -58,14 +58,14 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     };
     let start = start::plan(&spec)?;
     let mut record = record(cx, &request, &ready);
-    open.memory.save_run(&record)?;
     if request.no_sync {
+        open.memory.save_run(&record)?;
+        // Without the worktree's lock there is only this mark: what is done now is not here.
+        open.memory.touch(&ready.sandbox.id)?;
         start_only(&ready, &start).await?;
-    } else if let Sent::Clash(home) = send::send(cx, &mut open, &ready, Some(&start)).await? {
-        return Err(run::clash(home));
-    }
-    if !request.no_sync {
-        home::mark_unpulled(cx, &mut open, true)?;
+    } else {
+        safety::refuse_beside(&open, &ready.toolbox, &ready.home, &cx.run).await?;
+        run::launch_run(cx, &mut open, &ready, &start, &mut record).await?;
         run::resume_with(cx, &["pull"]);
     }
     let (followed, seconds) = watch(cx, &ready, run_ref, true).await?;
@@ -78,7 +78,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     told(cx, judged.agent_exit, seconds);
     let home = match request.no_sync {
         true => None,
-        false => run::fetch(cx, &mut open, &ready, followed.signal).await?,
+        false => run::fetch(cx, &mut open, &ready, followed.signal, &cx.run).await?,
     };
     record.applied = home.as_ref().map_or(0, |h| h.applied);
     record.ended_at = Some(super::now());
@@ -98,8 +98,9 @@ fn conclude(
     judged: &outcome::RunVerdict,
     home: Option<home::Homecoming>,
 ) -> anyhow::Result<Summary> {
-    if let Some(home) = home.filter(|h| h.exit != Exit::Ok) {
-        return Err(run::clash(home));
+    let home_exit = home.as_ref().map_or(Exit::Ok, |h| h.exit);
+    if home_exit != Exit::Ok && judged.exit.worse(home_exit) == home_exit {
+        return Err(home.map_or_else(|| anyhow::anyhow!("there is a result"), run::clash));
     }
     match followed.end {
         End::Exit(code) if followed.stop.is_none() => {

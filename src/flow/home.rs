@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::open::{Open, with_site};
+use super::safety;
 use super::sandbox::Ready;
 use super::{Context, blocking};
 use crate::daytona::Command;
@@ -104,10 +105,18 @@ pub async fn bring(
     run: &str,
 ) -> anyhow::Result<Homecoming> {
     let phase = cx.phase(Phase::SyncOut).await;
-    mark_unpulled(cx, open, true)?;
+    let id = ready.sandbox.id.clone();
+    mark_unpulled(cx, open, &id, true)?;
+    open.memory.untouch(&id);
     let Some(offer) = ask(cx, ready).await? else {
         phase.end(None).await;
-        mark_unpulled(cx, open, false)?;
+        if open.repo.base(&id)?.is_some() {
+            let message = "the sandbox has lost what was agreed with it; its files are still there";
+            return Err(Failure::new(ErrorCode::SyncIncomplete, message)
+                .hint("`sandbox-coder exec --no-sync -- ls -la` looks; the next `run` puts them aside and sends the whole tree")
+                .into());
+        }
+        mark_unpulled(cx, open, &id, false)?;
         return Ok(Homecoming::nothing());
     };
     let base = agreed_base(open, &ready.sandbox.id, &offer)?;
@@ -115,9 +124,11 @@ pub async fn bring(
     if offer.tree == base {
         phase.end(None).await;
         tell_sync(cx, 0, 0, 0).await;
-        open.record.held = None;
-        mark_unpulled(cx, open, false)?;
-        return Ok(Homecoming::nothing());
+        if open.record.held.as_ref().is_some_and(|h| h.sandbox_id == id) {
+            open.record.held = None;
+            open.save()?;
+        }
+        return finish(cx, open, ready, &offer, Homecoming::nothing()).await;
     }
     let limits = Limits::default();
     let spool = open.repo.state_dir();
@@ -135,9 +146,30 @@ pub async fn bring(
     tell_sync(cx, records.claims.len() as u64 - deleted, deleted, offer.size).await;
     let theirs = Theirs { base, tree: offer.tree, claims: records.claims };
     let home = settle(cx, open, ready.sandbox.id.clone(), theirs, options, run).await?;
-    if home.settled {
-        move_base(open, ready, base, offer.tree).await?;
-        mark_unpulled(cx, open, false)?;
+    if home.settled && move_base(open, ready, base, offer.tree).await? {
+        return finish(cx, open, ready, &offer, home).await;
+    }
+    Ok(home)
+}
+
+/// The one place that says that nothing in a sandbox is missing here: the result was complete, both sides
+/// agree on it, and nothing works there any more.
+async fn finish(
+    cx: &Context,
+    open: &mut Open,
+    ready: &Ready,
+    offer: &Offer,
+    home: Homecoming,
+) -> anyhow::Result<Homecoming> {
+    if !offer.trouble.is_empty() && home.exit == Exit::Ok {
+        let failure =
+            Some((ErrorCode::SyncIncomplete, "files in the sandbox could not be read".to_owned()));
+        return Ok(Homecoming { exit: Exit::Incomplete, failure, ..home });
+    }
+    let whole = offer.trouble.is_empty() && offer.nested.is_empty() && !offer.moving;
+    let quiet = safety::living(open, &ready.toolbox, &ready.home, &cx.run).await?.is_none();
+    if whole && quiet {
+        mark_unpulled(cx, open, &ready.sandbox.id, false)?;
     }
     Ok(home)
 }
@@ -425,22 +457,29 @@ fn agreed_base(open: &Open, sandbox_id: &str, offer: &Offer) -> anyhow::Result<O
 
 /// Both sides now agree on what was fetched. A sandbox that changed meanwhile keeps its old base; the next
 /// fetch then brings the same again, and finds it already here.
-async fn move_base(open: &Open, ready: &Ready, from: Oid, to: Oid) -> anyhow::Result<()> {
+async fn move_base(open: &Open, ready: &Ready, from: Oid, to: Oid) -> anyhow::Result<bool> {
     let mut script = Script::new();
     pull::add_settle(&mut script, from, to);
     let command = Command::new(script.command(), STEP).repeatable();
     let answer =
         ready.toolbox.execute(&command).await.context("settle the result in the sandbox")?;
-    if pull::heard_settle(&answer.result) {
+    let moved = pull::heard_settle(&answer.result);
+    if moved {
         open.repo.set_base(&ready.sandbox.id, to)?;
     }
-    Ok(())
+    Ok(moved)
 }
 
 /// Remembers whether the sandbox may hold work that is not here.
-pub fn mark_unpulled(cx: &Context, open: &mut Open, unpulled: bool) -> anyhow::Result<()> {
+pub fn mark_unpulled(
+    cx: &Context,
+    open: &mut Open,
+    sandbox_id: &str,
+    unpulled: bool,
+) -> anyhow::Result<()> {
     cx.told().unpulled = unpulled;
     if let Some(record) = &mut open.record.sandbox
+        && record.id == sandbox_id
         && record.unpulled != unpulled
     {
         record.unpulled = unpulled;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::open::Open;
+use super::safety;
 use super::sandbox::{self, LABEL_OURS, LABEL_WORKTREE};
 use super::service::Service;
 use crate::error::Failure;
@@ -86,7 +87,8 @@ pub async fn status(cx: &Context) -> anyhow::Result<Status> {
         isolation: service.isolation.clone(),
         network: service.network.clone(),
         sandbox_name: open.sandbox_name(cx),
-        unpulled: found.is_some() && record.is_some_and(|r| r.unpulled),
+        unpulled: found.is_some()
+            && record.is_some_and(|r| r.unpulled || open.memory.is_touched(&r.id)),
         held: open.record.held.is_some(),
         sandbox: found.map(Listed::from),
         runs: open.memory.runs()?,
@@ -157,17 +159,22 @@ pub async fn remove(cx: &Context, wanted: Option<&str>, force: bool) -> anyhow::
         Ok(open) => {
             Some(open).filter(|o| o.record.sandbox.as_ref().is_some_and(|r| r.id == found.id))
         }
-        // Somebody works in it, or we are not in its worktree at all.
-        Err(error) if force || wanted.is_none() => {
-            if wanted.is_none() && !force {
-                return Err(error);
-            }
-            None
+        // With force, neither a run that holds the worktree nor a foreign directory is in the way.
+        Err(_) if force => None,
+        Err(error) if crate::error::diagnose(&error).code == ErrorCode::WorktreeBusy => {
+            return Err(error);
         }
+        Err(error) if wanted.is_none() => return Err(error),
         Err(_) => None,
     };
     if !force {
-        refuse_loss(&found, mine.as_ref())?;
+        safety::refuse_loss(&found, mine.as_ref())?;
+        if let Some(open) = mine.as_ref().filter(|_| safety::answers(&found)) {
+            let toolbox = service.client.toolbox(&found).await?;
+            let home =
+                open.record.sandbox.as_ref().and_then(|r| r.home.clone()).unwrap_or_default();
+            safety::refuse_beside(open, &toolbox, &home, &cx.run).await?;
+        }
     }
     service.client.delete(&found.id).await?;
     if let Some(mut open) = mine {
@@ -176,24 +183,6 @@ pub async fn remove(cx: &Context, wanted: Option<&str>, force: bool) -> anyhow::
         open.save()?;
     }
     Ok(found.name)
-}
-
-/// Only a worktree that knows that everything is here may let its sandbox go.
-fn refuse_loss(found: &Sandbox, mine: Option<&Open>) -> anyhow::Result<()> {
-    let safe = mine.is_some_and(|o| {
-        o.record.sandbox.as_ref().is_some_and(|r| !r.unpulled) && o.record.held.is_none()
-    });
-    if safe {
-        return Ok(());
-    }
-    let message = match mine {
-        Some(_) => format!("sandbox `{}` holds work that is not here", found.name),
-        None => format!(
-            "whether the work of sandbox `{}` is safe is known in its own worktree only",
-            found.name
-        ),
-    };
-    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).into())
 }
 
 /// `sandbox-coder preview`

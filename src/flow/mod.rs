@@ -13,6 +13,7 @@ pub mod list;
 pub mod open;
 pub mod pull;
 pub mod run;
+pub mod safety;
 pub mod sandbox;
 pub mod send;
 pub mod service;

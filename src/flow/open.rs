@@ -32,6 +32,7 @@ impl Open {
     /// Finds the worktree and takes its lock, then finishes what an interrupted apply left undone.
     pub async fn locked(cx: &Context, what: &'static str) -> anyhow::Result<Open> {
         let open = Self::find(cx, Some(what)).await?;
+        cx.told().unpulled = open.record.sandbox.as_ref().is_some_and(|r| r.unpulled);
         open.resume(cx).await?;
         Ok(open)
     }

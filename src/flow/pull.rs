@@ -74,7 +74,7 @@ async fn reach(
         return Err(Failure::new(ErrorCode::SandboxNotFound, message).into());
     };
     let theirs = found.labels.get(sandbox::LABEL_WORKTREE);
-    if theirs.is_some_and(|id| id != open.repo.worktree_id()) {
+    if theirs.is_none_or(|id| id != open.repo.worktree_id()) {
         let message = format!("sandbox `{}` belongs to another worktree", found.name);
         return Err(Failure::new(ErrorCode::SandboxNameTaken, message)
             .hint("run `pull` in that worktree")

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use super::follow::{Followed, Reader, Watch, follow};
 use super::home::{self, Homecoming};
 use super::open::Open;
+use super::safety;
 use super::sandbox::{self, Ready};
 use super::send::{self, Sent};
 use super::service::Service;
@@ -17,7 +18,7 @@ use crate::agent::{Kind, Launch, LaunchRequest, Parser, Verdict, launch};
 use crate::error::Failure;
 use crate::event::{AgentDone, AgentState, Event, Phase};
 use crate::exit::{ErrorCode, Exit};
-use crate::run::outcome::{self, RunVerdict};
+use crate::run::outcome::{self, End, RunVerdict};
 use crate::run::start::{self, RunSpec, What};
 use crate::run::{Offsets, RunRef};
 use crate::state::{RunKind, RunRecord};
@@ -48,6 +49,10 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     open.announce(cx, "run", &name, request.session.clone()).await;
     let credentials = lend(cx, kind).await;
     let service = Service::connect(cx).await?;
+    if cx.config.dry_run {
+        send::preview(cx, &open).await?;
+        return Ok(Exit::Ok.into());
+    }
     refuse_fresh_over_work(cx, &mut open, &service).await?;
     let ready = sandbox::obtain(cx, &mut open, &service).await?;
 
@@ -57,17 +62,10 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     };
     let launch = prepare(cx, kind, &request, &ready, &run_ref, &credentials)?;
     let start = start::plan(&spec(&launch, &credentials, cx, &request, &run_ref)?)?;
+    safety::refuse_beside(&open, &ready.toolbox, &ready.home, &cx.run).await?;
     set_up(cx, &mut open, &ready).await?;
-    if cx.config.dry_run {
-        return dry_run(cx, &mut open, &ready).await;
-    }
     let mut record = record(cx, kind, &request, &ready);
-    open.memory.save_run(&record)?;
-    if let Sent::Clash(home) = send::send(cx, &mut open, &ready, Some(&start)).await? {
-        return Err(clash(home));
-    }
-    home::mark_unpulled(cx, &mut open, true)?;
-    resume_with(cx, &["attach", &cx.run]);
+    launch_run(cx, &mut open, &ready, &start, &mut record).await?;
     let told = Event::Agent {
         state: AgentState::Started,
         agent: kind.name().into(),
@@ -111,6 +109,45 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     .await
 }
 
+/// Sends the worktree and starts the run. From before the first byte leaves, the sandbox counts as holding
+/// work: the agent may be started by a request whose answer is lost.
+pub async fn launch_run(
+    cx: &Context,
+    open: &mut Open,
+    ready: &Ready,
+    start: &start::Start,
+    record: &mut RunRecord,
+) -> anyhow::Result<()> {
+    open.memory.save_run(record)?;
+    home::mark_unpulled(cx, open, &ready.sandbox.id, true)?;
+    resume_with(cx, &["attach", &cx.run]);
+    let failure = match send::send(cx, open, ready, Some(start)).await {
+        Ok(Sent::Yes) => return Ok(()),
+        Ok(Sent::Clash(home)) => {
+            resume_with(cx, &["pull"]);
+            clash(home)
+        }
+        Err(error) => error,
+    };
+    // A start whose answer was lost: look, stop it if we were asked to leave, and remember what is true.
+    let run = RunRef {
+        id: cx.run.clone(),
+        dir: format!("{}/.sandbox-coder/runs/{}", ready.home, cx.run),
+    };
+    let look = crate::run::state(&ready.toolbox, &run);
+    let started = matches!(tokio::time::timeout(cx.config.grace / 2, look).await, Ok(Ok(state)) if state.started);
+    if started && cx.signals.seen().is_some_and(|s| s != Signal::Hangup) {
+        let stopping = crate::run::stop::stop(&ready.toolbox, &run, cx.config.grace / 4);
+        let _ = tokio::time::timeout(cx.config.grace / 2, stopping).await;
+    }
+    if !started {
+        record.ended_at = Some(super::now());
+        record.exit = Some(crate::error::diagnose(&failure).exit().code());
+        open.memory.save_run(record)?;
+    }
+    Err(failure)
+}
+
 /// A run that has ended, however.
 pub struct Ended {
     /// How.
@@ -142,10 +179,25 @@ pub async fn finish(
     record.exit = Some(judged.exit.code());
     open.memory.save_run(record)?;
     resume_with(cx, &["pull"]);
-    let home = fetch(cx, open, ready, followed.signal).await?;
+    let id = if record.id == cx.run { cx.run.clone() } else { format!("{}-{}", record.id, cx.run) };
+    let home = match fetch(cx, open, ready, followed.signal, &id).await {
+        Ok(home) => home,
+        Err(error) => {
+            record.ended_at = Some(super::now());
+            record.exit = Some(crate::error::diagnose(&error).exit().code());
+            open.memory.save_run(record)?;
+            return Err(error);
+        }
+    };
     record.applied = home.as_ref().map_or(0, |h| h.applied);
     record.ended_at = Some(super::now());
-    clean_up(cx, open, service, ready, home.as_ref(), &judged).await;
+    let surely_over = matches!(followed.end, End::Exit(_));
+    if surely_over {
+        clean_up(cx, open, service, ready, home.as_ref(), &judged).await;
+    } else if home.is_some() {
+        // Nobody saw the run end: what it does from here on is not here.
+        home::mark_unpulled(cx, open, &ready.sandbox.id, true)?;
+    }
     let result = conclude(cx, &judged, verdict.as_ref(), home.as_ref());
     let code = match &result {
         Ok(summary) => summary.code,
@@ -164,15 +216,24 @@ pub async fn fetch(
     open: &mut Open,
     ready: &Ready,
     signal: Option<Signal>,
+    run: &str,
 ) -> anyhow::Result<Option<Homecoming>> {
     let options = home::Options::of(cx)?;
-    let run = cx.run.clone();
-    let bringing = home::bring(cx, open, ready, &options, &run);
+    let bringing = home::bring(cx, open, ready, &options, run);
     match signal {
-        None => tokio::select! {
-            home = bringing => home.map(Some),
-            signal = cx.signals.first() => Err(super::ended_by(signal)),
-        },
+        None => {
+            tokio::pin!(bringing);
+            tokio::select! {
+                home = &mut bringing => home.map(Some),
+                // What is under way is finished if the grace allows: an apply is never left behind.
+                signal = cx.signals.first() => {
+                    match tokio::time::timeout(cx.config.grace, &mut bringing).await {
+                        Ok(home) => home.and(Err(super::ended_by(signal))),
+                        Err(_) => Err(super::ended_by(signal)),
+                    }
+                }
+            }
+        }
         Some(_) => match tokio::time::timeout(cx.config.grace / 2, bringing).await {
             Ok(home) => home.map(Some),
             Err(_) => Ok(None),
@@ -260,11 +321,12 @@ fn check_session(open: &Open, request: &Request) -> anyhow::Result<()> {
     let Some(session) = &request.session else { return Ok(()) };
     let known: BTreeSet<String> =
         open.memory.runs()?.into_iter().filter_map(|r| r.agent_session).collect();
-    if known.is_empty() || known.contains(session) {
-        // Without any record the sandbox itself may know better: the agent then decides.
-        if !known.is_empty() || open.record.sandbox.is_some() {
-            return Ok(());
-        }
+    // A run whose end nobody saw may have opened a conversation that is not recorded.
+    let unsure =
+        open.memory.runs()?.iter().any(|r| r.ended_at.is_none() && r.kind == RunKind::Agent);
+    let possible = open.record.sandbox.is_some() && (known.is_empty() || unsure);
+    if known.contains(session) || possible {
+        return Ok(());
     }
     let message = format!("no conversation `{session}` is known in this worktree");
     let mut failure = Failure::new(ErrorCode::AgentNoSession, message);
@@ -404,11 +466,7 @@ async fn refuse_fresh_over_work(
         return Ok(());
     }
     let Some(old) = sandbox::existing(cx, open, service).await? else { return Ok(()) };
-    if open.record.sandbox.as_ref().is_some_and(|r| r.unpulled) {
-        let message =
-            format!("sandbox `{}` holds work that is not here; `--fresh` would lose it", old.name);
-        return Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).into());
-    }
+    safety::refuse_loss(&old, Some(open))?;
     service.client.delete(&old.id).await.context("delete the old sandbox")?;
     open.record.sandbox = None;
     open.save()
@@ -431,12 +489,6 @@ async fn set_up(cx: &Context, open: &mut Open, ready: &Ready) -> anyhow::Result<
         sandbox.setup = Some(print);
     }
     open.save()
-}
-
-/// `--dry-run` of a run: what would be sent, and nothing else.
-async fn dry_run(cx: &Context, open: &mut Open, ready: &Ready) -> anyhow::Result<Summary> {
-    send::preview(cx, open, ready).await?;
-    Ok(Exit::Ok.into())
 }
 
 async fn detached(cx: &Context) -> Summary {
@@ -468,7 +520,9 @@ async fn clean_up(
     home: Option<&Homecoming>,
     judged: &RunVerdict,
 ) {
-    let complete = home.is_some_and(|h| h.exit == Exit::Ok) && !cx.config.no_apply;
+    let complete = home.is_some_and(|h| h.exit == Exit::Ok)
+        && !cx.config.no_apply
+        && safety::refuse_loss(&ready.sandbox, Some(open)).is_ok();
     if !cx.config.rm
         || !complete
         || judged.exit == Exit::Interrupted

@@ -57,8 +57,11 @@ pub async fn obtain(cx: &Context, open: &mut Open, service: &Service) -> anyhow:
         None => create(cx, open, service).await?,
     };
     let ready = start(cx, open, service, sandbox, origin).await?;
-    let unpulled =
-        open.record.sandbox.as_ref().is_some_and(|r| r.id == ready.sandbox.id && r.unpulled);
+    // A sandbox that was found and is not remembered may hold anything.
+    let unpulled = match open.record.sandbox.as_ref().filter(|r| r.id == ready.sandbox.id) {
+        Some(record) => record.unpulled,
+        None => ready.origin != Origin::Created,
+    };
     let setup = open
         .record
         .sandbox

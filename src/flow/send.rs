@@ -47,9 +47,8 @@ pub async fn send(
     let phase = cx.phase(Phase::SyncIn).await;
     let mut base = open.repo.base(&id)?;
     let mut torn: Option<(Option<Oid>, Oid)> = None;
-    let began = std::time::Instant::now();
     let mut noted = false;
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let (push, notes) = prepare(cx, open, base, torn.take()).await?;
         if !noted {
             noted = true;
@@ -82,18 +81,25 @@ pub async fn send(
             Pushed::Stale(Some(theirs)) => base = Some(known_base(open, theirs)?),
             Pushed::Dirty => {
                 phase.wait("the sandbox holds work that was not fetched").await;
-                let policy = home::Options::of(cx)?;
-                let home =
-                    home::bring(cx, open, ready, &policy, &format!("{}-before", cx.run)).await?;
+                let options = home::Options::of(cx)?;
+                let before =
+                    format!("{}-before{round}{}", cx.run, if run.is_some() { "" } else { "s" });
+                let bringing = home::bring(cx, open, ready, &options, &before);
+                let home = tokio::select! {
+                    home = bringing => home?,
+                    signal = cx.signals.first() => return Err(super::ended_by(signal)),
+                };
                 if home.exit != Exit::Ok {
                     return Ok(Sent::Clash(home));
+                }
+                if options.no_apply {
+                    let message =
+                        "the sandbox holds work that is not here, and `--no-apply` leaves it there";
+                    return Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).into());
                 }
                 base = open.repo.base(&id)?;
             }
             Pushed::Torn(which) => torn = Some(torn_push(open, &which)?),
-            Pushed::Busy if began.elapsed() < BUSY => {
-                tokio::time::sleep(Duration::from_millis(300)).await
-            }
             Pushed::Busy => {
                 let message = "another sync is under way in the sandbox";
                 return Err(Failure::new(ErrorCode::WorktreeBusy, message).into());
@@ -157,21 +163,31 @@ async fn deliver(
             run.upload(&ready.toolbox).await.context("send the prompt")?;
         }
         let mut script = Script::new();
+        if let Some(run) = run {
+            run.guard(&mut script, &format!("ok {}", push.to));
+        }
         push.add_to(&mut script, uploaded.as_deref());
         if let Some(run) = run {
             run.add_to(&mut script);
         }
-        // Delivered twice it does no harm: the base and the run's folder are looked at first.
+        // Delivered twice it does no harm: the run's folder and the base are looked at first.
         let command = Command::new(script.command(), STEP).repeatable();
-        let answer =
-            ready.toolbox.execute(&command).await.context("apply the worktree in the sandbox")?;
+        let began = std::time::Instant::now();
+        let (pushed, result) = loop {
+            let answer = ready
+                .toolbox
+                .execute(&command)
+                .await
+                .context("apply the worktree in the sandbox")?;
+            let pushed = push::heard(&answer.result)?;
+            if pushed != Pushed::Busy || began.elapsed() >= BUSY {
+                break (pushed, answer.result);
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        };
         cx.told().bytes += push.bytes;
-        let pushed = push::heard(&answer.result)?;
-        if matches!(pushed, Pushed::Ok { .. })
-            && run.is_some()
-            && start::heard(&answer.result).is_none()
-        {
-            let tail: String = answer.result.trim().chars().take(300).collect();
+        if matches!(pushed, Pushed::Ok { .. }) && run.is_some() && start::heard(&result).is_none() {
+            let tail: String = result.trim().chars().take(300).collect();
             let message = format!("the agent could not be started: {tail}");
             return Err(Failure::new(ErrorCode::SandboxErrored, message).into());
         }
@@ -246,8 +262,11 @@ async fn tell_notes(cx: &Context, notes: &[Note]) {
 }
 
 /// Says what would be sent, and sends nothing.
-pub async fn preview(cx: &Context, open: &Open, ready: &Ready) -> anyhow::Result<()> {
-    let base = open.repo.base(&ready.sandbox.id)?;
+pub async fn preview(cx: &Context, open: &Open) -> anyhow::Result<()> {
+    let base = match &open.record.sandbox {
+        Some(sandbox) => open.repo.base(&sandbox.id)?,
+        None => None,
+    };
     let (push, notes) = prepare(cx, open, base, None).await?;
     tell_notes(cx, &notes).await;
     tell(cx, &push, notes.len()).await;

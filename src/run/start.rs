@@ -148,6 +148,13 @@ impl Start {
         script.set("D", &self.run.dir).set("R", &self.run.id).step(&self.body);
     }
 
+    /// Adds a look at whether this start was delivered before. A script that was sent twice ends here the
+    /// second time, before it can take the agent's first edits for something else; `also` is said then.
+    pub fn guard(&self, script: &mut Script, also: &str) {
+        script.set("D", &self.run.dir).set("ALSO", also);
+        script.step("[ ! -d \"$D/start\" ] || { say $ALSO; say run-started before; exit 99; }");
+    }
+
     /// Sends what must be there before the step.
     pub async fn upload(&self, toolbox: &Toolbox) -> Result<(), Error> {
         if self.uploads.is_empty() { Ok(()) } else { toolbox.upload_small(&self.uploads).await }

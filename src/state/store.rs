@@ -36,6 +36,27 @@ impl Store {
         self.write(&self.dir.join("worktree.json"), &record, true)
     }
 
+    /// Notes that something was done in a sandbox without the worktree's lock. Needs no lock itself.
+    pub fn touch(&self, sandbox_id: &str) -> Result<(), Error> {
+        self.write(&self.touched(sandbox_id), &serde_json::json!({}), false)
+    }
+
+    /// Whether something was done there since [`Store::untouch`].
+    pub fn is_touched(&self, sandbox_id: &str) -> bool {
+        self.touched(sandbox_id).exists()
+    }
+
+    /// What is there is about to be fetched.
+    pub fn untouch(&self, sandbox_id: &str) {
+        let _ = std::fs::remove_file(self.touched(sandbox_id));
+    }
+
+    fn touched(&self, sandbox_id: &str) -> PathBuf {
+        let plain: String =
+            sandbox_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        self.dir.join("touched").join(plain)
+    }
+
     /// One run.
     pub fn run(&self, id: &str) -> Result<Option<RunRecord>, Error> {
         if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
