@@ -427,23 +427,6 @@ pub(crate) fn output(command: &mut Command) -> Result<Output, Error> {
     Ok(Output { ok: out.status.success(), stdout: out.stdout, stderr: out.stderr })
 }
 
-/// Runs git with `input` on its standard input.
-pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Result<Output, Error> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| no_git(command.get_current_dir(), e))?;
-    let mut stdin = child.stdin.take().expect("stdin was piped");
-    let out = std::thread::scope(|scope| {
-        scope.spawn(move || stdin.write_all(input));
-        child.wait_with_output()
-    });
-    let out = out.map_err(|e| no_git(None, e))?;
-    Ok(Output { ok: out.status.success(), stdout: out.stdout, stderr: out.stderr })
-}
-
 /// The error for a git that could not be started in `dir`: the system says the same when the folder is gone.
 pub(crate) fn no_git(dir: Option<&Path>, source: io::Error) -> Error {
     match (source.kind(), dir) {

@@ -197,6 +197,10 @@ fn build_tree(
 ) -> Result<Oid, Error> {
     // Git sorts a folder as if its name ended in `/`, which is not the order of full paths
     // when a file's name continues where the folder's ends.
+    #[expect(
+        clippy::type_complexity,
+        reason = "mode, name and id of one entry, by the key git sorts by"
+    )]
     let mut level: BTreeMap<Vec<u8>, (&'static [u8], &[u8], Oid)> = BTreeMap::new();
     let mut at = 0;
     while at < entries.len() {

@@ -52,7 +52,7 @@ if [ "$FROM" = - ]; then
   cd "$W" || refuse 94 disk "cannot enter $W"
 else
   each w 'for p do [ ! -d "./$p" ] || [ -L "./$p" ] || { [ -r "./$p" ] && [ -w "./$p" ] && [ -x "./$p" ]; } || chmod u+rwx "./$p"; done'
-  each d 'bad=0; for p do if [ -d "./$p" ] && [ ! -L "./$p" ]; then :; else rm -f -- "./$p" || bad=1; fi; done; exit $bad' ||
+  each d 'bad=0; for p do if [ -L "./$p" ] || { [ -e "./$p" ] && [ ! -d "./$p" ]; }; then rm -f -- "./$p" || bad=1; fi; done; exit $bad' ||
     refuse 79 verify-failed "$(printf 'a file cannot be removed' | base64)"
   each e 'for p do rmdir -- "./$p" 2>/dev/null || :; done'
   # What git ignores over here may lie in the way, also as a link above a path: it is kept, and nothing is
