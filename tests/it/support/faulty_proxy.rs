@@ -13,16 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 pub enum Fault {
     /// Nothing.
     None,
-    /// The answer starts this much later.
-    Delay(Duration),
     /// The connection ends after this many bytes of the answer, head included.
     CutAnswer(usize),
-    /// The connection ends after this many bytes of the request, head included.
-    CutRequest(usize),
     /// The server acts; its answer is thrown away.
     DropAnswer,
-    /// The server gets it twice, one after the other; the second answer is delivered.
-    Replay,
     /// The proxy answers itself: status line without version, further heads, body.
     Answer(&'static str, &'static str, &'static str),
     /// WebSocket: the connection ends after this many frames from the server.
@@ -115,15 +109,6 @@ async fn serve(
     }
     let mut server = TcpStream::connect(upstream).await?;
     match fault {
-        Fault::CutRequest(bytes) => {
-            let bytes = bytes.min(request.len());
-            server.write_all(&request[..bytes]).await
-        }
-        Fault::Delay(time) => {
-            server.write_all(&request).await?;
-            tokio::time::sleep(time).await;
-            copy_bidirectional(&mut client, &mut server).await.map(drop)
-        }
         Fault::CutAnswer(bytes) => {
             server.write_all(&request).await?;
             let (mut from_client, mut to_client) = client.split();
@@ -137,14 +122,6 @@ async fn serve(
         Fault::DropAnswer => {
             server.write_all(&request).await?;
             swallow(&mut client, &mut server).await
-        }
-        Fault::Replay => {
-            // Only requests that came whole with their head can be sent twice.
-            server.write_all(&request).await?;
-            swallow(&mut client, &mut server).await?;
-            let mut again = TcpStream::connect(upstream).await?;
-            again.write_all(&request).await?;
-            copy(&mut again, &mut client).await.map(drop)
         }
         Fault::DropFrame(frames) | Fault::Close(frames, _) => {
             server.write_all(&request).await?;
