@@ -32,7 +32,7 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 deny:            ## check licences and advisories of the dependencies
 	$(CARGO) deny --all-features --config .deny.toml check licenses bans sources

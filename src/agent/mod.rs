@@ -2,7 +2,7 @@
 //!
 //! A run needs four things from here, all of them plain data:
 //!
-//! 1. [`launch`]: the shell text, environment and files that start the agent without a human,
+//! 1. [`launch()`]: the shell text, environment and files that start the agent without a human,
 //! 2. [`credentials`]: which of the host's variables and login files it may receive,
 //! 3. [`lines`]: the recorded bytes as lines,
 //! 4. [`Parser`]: lines as [events](crate::event::AgentEvent), and in the end a [`Verdict`].

@@ -2,7 +2,7 @@
 //!
 //! The server never builds a sandbox itself: it has threads and secrets. It spawns our own binary as
 //! `__sandbox-init` with an empty environment ([`life::launch`]); that process becomes the sandbox's
-//! monitor ([`start`]), creates the namespaces and stays outside until the sandbox ends. Inside, pid 1
+//! monitor (`start`), creates the namespaces and stays outside until the sandbox ends. Inside, pid 1
 //! is a small reaper, and the toolbox is its child.
 
 mod identity;

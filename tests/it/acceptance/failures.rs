@@ -108,7 +108,7 @@ fn a_service_that_is_away_or_is_something_else_is_told_apart() {
 }
 
 #[test]
-fn a_burst_of_trouble_is_waited_out_and_lasting_trouble_is_told() {
+fn a_burst_of_trouble_is_waited_out() {
     let server = TestServer::start();
     let mut cx = TestContext::new(&[("a", "1\n")]);
     cx.set("DAYTONA_API_KEY", KEY);

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What to do with one call.
 pub enum Act {
@@ -11,16 +11,13 @@ pub enum Act {
     Pass,
     /// Answer with this status line (without version), further head lines and body, and never ask.
     Answer(&'static str, &'static str, String),
-    /// Close the connection without a word.
-    Hang,
     /// Let it through and hand out what becomes of the body.
     Change(Box<dyn FnOnce(String) -> String + Send>),
 }
 
-/// A call as `METHOD /path`, its number from 0, and its body as text.
+/// A call as `METHOD /path`, and its body as text.
 pub struct Call<'c> {
     pub name: &'c str,
-    pub number: usize,
     pub body: &'c str,
 }
 
@@ -29,7 +26,6 @@ type Choose = dyn Fn(&Call<'_>) -> Act + Send + Sync;
 /// A running proxy.
 pub struct Between {
     pub addr: SocketAddr,
-    seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Between {
@@ -40,29 +36,23 @@ impl Between {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (all, upstream) = (seen.clone(), upstream.to_owned());
+        let upstream = upstream.to_owned();
         let choose: Arc<Choose> = Arc::new(choose);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (all, upstream, choose) = (all.clone(), upstream.clone(), choose.clone());
+                let (upstream, choose) = (upstream.clone(), choose.clone());
                 std::thread::spawn(move || {
                     // A caller that goes away is part of the game.
-                    let _ = serve(client, addr, &upstream, &all, &*choose);
+                    let _ = serve(client, addr, &upstream, &*choose);
                 });
             }
         });
-        Self { addr, seen }
+        Self { addr }
     }
 
     /// What the client is told to talk to.
     pub fn api_url(&self) -> String {
         format!("http://{}/api", self.addr)
-    }
-
-    /// `METHOD /path` of every call so far.
-    pub fn calls(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
     }
 }
 
@@ -70,33 +60,23 @@ fn serve(
     mut client: TcpStream,
     own: SocketAddr,
     upstream: &str,
-    seen: &Mutex<Vec<String>>,
     choose: &Choose,
 ) -> std::io::Result<()> {
     let head = read_head(&mut client)?;
     let line = head.lines().next().unwrap_or_default();
     let name = line.rsplit_once(' ').map_or(line, |(name, _)| name).to_owned();
-    let number = {
-        let mut seen = seen.lock().unwrap();
-        seen.push(name.clone());
-        seen.len() - 1
-    };
     let length = header(&head, "content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
     let small = header(&head, "upgrade").is_none() && length < 1 << 20;
     let mut body = vec![0; if small { length } else { 0 }];
     client.read_exact(&mut body)?;
     let text = String::from_utf8_lossy(&body).into_owned();
-    let act = choose(&Call { name: &name, number, body: &text });
-    match act {
-        Act::Hang => return Ok(()),
-        Act::Answer(status, heads, body) => {
-            return write!(
-                client,
-                "HTTP/1.1 {status}\r\n{heads}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-        }
-        _ => {}
+    let act = choose(&Call { name: &name, body: &text });
+    if let Act::Answer(status, heads, body) = act {
+        return write!(
+            client,
+            "HTTP/1.1 {status}\r\n{heads}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
     }
     let mut server = TcpStream::connect(upstream)?;
     if header(&head, "upgrade").is_some() {
