@@ -37,6 +37,7 @@ pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summar
         timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
         idle: cx.config.idle_timeout,
         leave: false,
+        patience: ready.patience,
     };
     let phase = cx.phase(Phase::Agent).await;
     let began = std::time::Instant::now();
@@ -70,6 +71,7 @@ pub async fn logs(
             timeout: None,
             idle: None,
             leave: true,
+            patience: ready.patience,
         };
         let followed = follow(cx, watch, reader).await?;
         return match followed.signal {

@@ -68,7 +68,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         run::launch_run(cx, &mut open, &ready, &start, &mut record).await?;
         run::resume_with(cx, &["pull"]);
     }
-    let (followed, seconds) = watch(cx, &ready, run_ref, true).await?;
+    let (followed, seconds) = watch(cx, &ready, run_ref).await?;
     if followed.signal == Some(Signal::Hangup) {
         run::resume_with(cx, &["attach", &cx.run]);
         return Err(super::ended_by(Signal::Hangup));
@@ -160,23 +160,19 @@ fn run_ref(cx: &Context, ready: &Ready) -> RunRef {
     RunRef { id: cx.run.clone(), dir: format!("{}/.sandbox-coder/runs/{}", ready.home, cx.run) }
 }
 
-async fn watch(
-    cx: &Context,
-    ready: &Ready,
-    run: RunRef,
-    fresh: bool,
-) -> anyhow::Result<(Followed, f64)> {
+async fn watch(cx: &Context, ready: &Ready, run: RunRef) -> anyhow::Result<(Followed, f64)> {
     let phase = cx.phase(Phase::Agent).await;
     let began = Instant::now();
     let reader = Reader::new("command", None, false, true, Offsets::default());
     let watch = Watch {
         toolbox: &ready.toolbox,
         run,
-        fresh,
+        fresh: true,
         from: Offsets::default(),
         timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
         idle: cx.config.idle_timeout,
         leave: false,
+        patience: ready.patience,
     };
     let followed = follow(cx, watch, reader).await?;
     phase.end(None).await;
@@ -225,7 +221,7 @@ pub async fn set_up(cx: &Context, ready: &Ready, text: &str) -> anyhow::Result<(
         forget: Vec::new(),
     };
     start_only(ready, &start::plan(&spec)?).await?;
-    let (followed, _) = watch(cx, ready, run, true).await?;
+    let (followed, _) = watch(cx, ready, run).await?;
     match (followed.end, followed.signal) {
         (End::Exit(0), None) => Ok(()),
         (_, Some(signal)) => Err(super::ended_by(signal)),

@@ -50,6 +50,9 @@ pub struct Watch<'w> {
     pub idle: Option<Duration>,
     /// Leave after a signal without stopping the run.
     pub leave: bool,
+    /// How long the service may be out of reach. A server on this machine that does not answer for a while
+    /// is gone; the next command starts a new one, which finds the run.
+    pub patience: Duration,
 }
 
 /// Follows a run to its end, or to the reason to stop it. One loop owns the truth: output, deadlines and
@@ -59,7 +62,8 @@ pub async fn follow(
     watch: Watch<'_>,
     mut reader: Reader,
 ) -> anyhow::Result<Followed> {
-    let options = ViewOptions { fresh: watch.fresh, ..ViewOptions::default() };
+    let options =
+        ViewOptions { fresh: watch.fresh, budget: watch.patience, ..ViewOptions::default() };
     let mut view = view::follow(watch.toolbox, &watch.run, watch.from, options);
     let clock = Clock::start();
     let mut tick = tokio::time::interval(TICK);

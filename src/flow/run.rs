@@ -95,6 +95,7 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
         idle: cx.config.idle_timeout,
         leave: false,
+        patience: ready.patience,
     };
     let followed = follow(cx, watch, reader).await?;
     phase.end(None).await;

@@ -38,6 +38,8 @@ pub struct Ready {
     pub origin: Origin,
     /// Its user's home directory.
     pub home: String,
+    /// How long its service may be out of reach while a run is followed.
+    pub patience: Duration,
 }
 
 impl Ready {
@@ -133,7 +135,7 @@ pub async fn start(
     phase.end(None).await;
     note(cx, &sandbox);
     tell(cx, service, &sandbox, origin, isolation).await;
-    Ok(Ready { sandbox, toolbox, origin, home })
+    Ok(Ready { sandbox, toolbox, origin, home, patience: service.patience() })
 }
 
 /// A sandbox keeps the isolation it was made with. A weaker one than asked for is never used silently.

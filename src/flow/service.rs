@@ -27,6 +27,11 @@ pub struct Service {
 }
 
 impl Service {
+    /// How long it may be out of reach while a run is followed.
+    pub fn patience(&self) -> Duration {
+        if self.is_local() { Duration::from_secs(20) } else { Duration::from_secs(600) }
+    }
+
     /// Whether it is our own server.
     pub fn is_local(&self) -> bool {
         self.provider == "local"

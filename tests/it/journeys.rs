@@ -220,3 +220,27 @@ fn repositories_inside_the_worktree_neither_travel_nor_disappear() {
     assert!(again.stdout.contains('x'), "{}", again.stdout);
     assert_eq!(cx.read("nested/inner"), "1\n");
 }
+
+#[test]
+fn a_local_server_that_is_killed_takes_no_run_with_it() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let script = "echo started; sleep 2; echo 2 >a; echo ended";
+    let mut command = cx.command(["run", "--json", "--agent-command", script, "do it"]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut child = child.spawn().unwrap();
+    let stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(stdout);
+    while !lines.next().expect("the agent starts").unwrap().contains("\"data\":\"started\"") {}
+    let card = std::fs::read_to_string(cx.root().join("state/local/server.json")).unwrap();
+    let card: serde_json::Value = serde_json::from_str(&card).unwrap();
+    let pid = rustix::process::Pid::from_raw(card["pid"].as_i64().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let rest: Vec<serde_json::Value> =
+        lines.map(|l| serde_json::from_str(&l.unwrap()).unwrap()).collect();
+    assert_ne!(child.wait().unwrap().code(), Some(0));
+    let done = rest.last().unwrap();
+    assert_eq!((&done["type"], &done["unpulled"]), (&"done".into(), &true.into()), "{rest:?}");
+    let attached = cx.run(["attach"]).exits(0);
+    assert!(attached.stdout.contains("started\nended\n"), "{}", attached.stdout);
+    assert_eq!(cx.read("a"), "2\n");
+}
