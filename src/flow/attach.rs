@@ -20,8 +20,8 @@ pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summar
     let mut record = choose(&open, wanted, Meant::Unfinished)?;
     let name = open.sandbox_name(cx);
     open.announce(cx, "attach", &name, None).await;
-    let service = Service::connect(cx).await?;
-    let ready = reach(cx, &open, &service, &record).await?;
+    let service = cx.until_signal(Service::connect(cx)).await?;
+    let ready = cx.until_signal(reach(cx, &open, &service, &record)).await?;
     run::resume_with(cx, &["attach", &record.id]);
     let kind = Kind::parse(&record.agent).unwrap_or(Kind::Command);
     let json = !matches!(kind, Kind::Command);
@@ -56,8 +56,8 @@ pub async fn logs(
 ) -> anyhow::Result<Summary> {
     let open = Open::unlocked(cx).await?;
     let record = choose(&open, wanted, Meant::Latest)?;
-    let service = Service::connect(cx).await?;
-    let ready = reach(cx, &open, &service, &record).await?;
+    let service = cx.until_signal(Service::connect(cx)).await?;
+    let ready = cx.until_signal(reach(cx, &open, &service, &record)).await?;
     let run = run_ref(&ready, &record);
     run::mask_lent(cx, Kind::parse(&record.agent).unwrap_or(Kind::Command)).await;
     if following {

@@ -39,10 +39,10 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     open.announce(cx, "exec", &name, None).await;
     let env = run::given_variables(cx)?;
     run::mask_given(cx).await?;
-    let service = Service::connect(cx).await?;
+    let service = cx.until_signal(Service::connect(cx)).await?;
     let ready = match request.no_sync {
         true => reach(cx, &open, &service).await?,
-        false => sandbox::obtain(cx, &mut open, &service).await?,
+        false => cx.until_signal(sandbox::obtain(cx, &mut open, &service)).await?,
     };
     let run_ref = run_ref(cx, &ready);
     let words = request.argv.iter().map(|w| w.clone().into_vec()).collect();

@@ -77,6 +77,17 @@ impl Context {
         self.reporter.phase(name, None).await
     }
 
+    /// Waits for `work`, or for the signal that ends it: for steps that can be begun again by the next command.
+    pub async fn until_signal<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            signal = self.signals.first() => Err(ended_by(signal)),
+        }
+    }
+
     /// What is known so far, for writing.
     pub fn told(&self) -> std::sync::MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -16,8 +16,8 @@ pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
     let options = Options::of(cx)?;
     let name = open.sandbox_name(cx);
     open.announce(cx, "pull", wanted.unwrap_or(&name), None).await;
-    let service = Service::connect(cx).await?;
-    let ready = reach(cx, &mut open, &service, wanted).await?;
+    let service = cx.until_signal(Service::connect(cx)).await?;
+    let ready = cx.until_signal(reach(cx, &mut open, &service, wanted)).await?;
     run::resume_with(cx, &["pull"]);
     let fetching = fetch(cx, &mut open, &ready, &options);
     let home = tokio::select! {
@@ -113,8 +113,8 @@ fn record(cx: &Context, ready: &Ready, home: &Homecoming) -> RunRecord {
 /// What `pull` would change, as text for people. Changes nothing.
 pub async fn diff(cx: &Context, wanted: Option<&str>, colour: bool) -> anyhow::Result<Vec<u8>> {
     let mut open = Open::locked(cx, "diff").await?;
-    let service = Service::connect(cx).await?;
-    let ready = reach(cx, &mut open, &service, wanted).await?;
+    let service = cx.until_signal(Service::connect(cx)).await?;
+    let ready = cx.until_signal(reach(cx, &mut open, &service, wanted)).await?;
     let options = Options { no_apply: true, patch: None, ..Options::of(cx)? };
     let seen = home::look(cx, &mut open, &ready, &options).await?;
     let Some((local, result)) = seen else { return Ok(Vec::new()) };

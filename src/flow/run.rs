@@ -48,13 +48,13 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     let name = open.sandbox_name(cx);
     open.announce(cx, "run", &name, request.session.clone()).await;
     let credentials = lend(cx, kind).await;
-    let service = Service::connect(cx).await?;
+    let service = cx.until_signal(Service::connect(cx)).await?;
     if cx.config.dry_run {
         send::preview(cx, &open).await?;
         return Ok(Exit::Ok.into());
     }
     refuse_fresh_over_work(cx, &mut open, &service).await?;
-    let ready = sandbox::obtain(cx, &mut open, &service).await?;
+    let ready = cx.until_signal(sandbox::obtain(cx, &mut open, &service)).await?;
 
     let run_ref = RunRef {
         id: cx.run.clone(),

@@ -207,7 +207,7 @@ fn repositories_inside_the_worktree_neither_travel_nor_disappear() {
     crate::support::context::write(&nested.join("inner"), b"1\n");
     cx.git_in(&nested, &["add", "-A"]);
     cx.git_in(&nested, &["commit", "-qm", "inner"]);
-    let ran = cx.agent("ls -1; git init -q theirs; cd theirs; touch x; git add x; git -c user.name=x -c user.email=x@x commit -qm x; cd ..; echo 2 >a", &[]).exits(0);
+    let ran = cx.agent("ls -1; git init -q theirs; cd theirs; touch x; git add x; git commit -qm x; cd ..; echo 2 >a", &[]).exits(0);
     assert!(!ran.stdout.contains("nested"), "{}", ran.stdout);
     assert!(ran.stderr.contains("`nested` is a repository of its own"), "{}", ran.stderr);
     assert!(

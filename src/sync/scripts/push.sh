@@ -79,6 +79,12 @@ git update-index -q --refresh >/dev/null 2>&1 || :
 git diff-files --quiet || refuse 79 verify-failed "$(git diff-files --name-only -z | head -c 300 | base64 | tr -d '\n')"
 [ "$(git write-tree --missing-ok)" = "$TO" ] || refuse 80 tree-mismatch
 unset GIT_INDEX_FILE
+if [ "$FROM" = - ]; then
+  # Agents commit; git refuses without a name. One that is there stays.
+  ( unset GIT_DIR GIT_WORK_TREE GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM
+    git config --global user.email || { git config --global user.name sandbox-coder && git config --global user.email sandbox-coder@localhost; }
+  ) >/dev/null 2>&1 || :
+fi
 if [ "$FROM" = - ] && [ ! -e "$W/.git" ]; then
   # A repository of the agent's own, for tools that want one. It is a convenience and never read by us.
   ( rm -rf "$S/dot.git"; export GIT_DIR="$S/dot.git" GIT_WORK_TREE="$W" GIT_AUTHOR_NAME=sandbox-coder GIT_AUTHOR_EMAIL=sandbox-coder@localhost
