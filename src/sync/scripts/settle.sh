@@ -2,7 +2,8 @@
 [ "$base" != "$TO" ] || { say settled "$TO"; exit 0; }
 [ "$base" = "$FROM" ] || refuse 77 stale "$base"
 [ "$(cat "$S/out.tree" 2>/dev/null)" = "$TO" ] || refuse 77 stale "$base"
-mv -f "$S/out.idx" "$S/index" &&
+# A settling that was killed may have moved the index already.
+{ [ ! -e "$S/out.idx" ] || mv -f "$S/out.idx" "$S/index"; } &&
 printf '%s' "$TO" >"$S/base.n" && mv -f "$S/base.n" "$S/base" || refuse 94 disk "no room for the base"
 rm -f "$S/out.gz" "$S/m" "$S/oids"
 say settled "$TO"
