@@ -473,3 +473,64 @@ async fn terminal(replay: &Replay, exchange: &Exchange) {
         recorded => assert_eq!(rest.close.as_ref(), Some(recorded), "{label}"),
     }
 }
+
+/// What our client makes of each recorded answer: the type it reads it as has to accept it.
+fn read_as_client(exchange: &Exchange) -> Option<serde_json::Result<()>> {
+    use sandbox_coder::wire::{error, files, process, pty};
+    fn read<T: serde::de::DeserializeOwned>(text: &str) -> serde_json::Result<()> {
+        serde_json::from_str::<T>(text).map(drop)
+    }
+    if exchange.websocket {
+        let first = exchange.first.as_str();
+        let reason = exchange.close.as_ref().map(|(_, reason)| reason.as_str()).unwrap_or_default();
+        return Some(match (first.starts_with('{'), reason.starts_with('{')) {
+            (true, false) => read::<pty::Control>(first),
+            (false, true) => read::<pty::CloseReason>(reason),
+            (true, true) => read::<pty::Control>(first).and(read::<pty::CloseReason>(reason)),
+            (false, false) => return None,
+        });
+    }
+    let text = exchange.answer.as_deref().filter(|t| t.starts_with(['{', '[']))?;
+    let path = exchange.path.split('?').next().unwrap_or_default().trim_end_matches('/');
+    if exchange.status >= 300 && !text.contains("\"errors\"") {
+        return Some(read::<error::ErrorBody>(text));
+    }
+    Some(match (exchange.method.as_str(), path) {
+        ("POST", "/process/execute") => read::<process::Executed>(text),
+        ("GET", "/files") => read::<Vec<files::FileInfo>>(text),
+        ("GET", "/files/info") => read::<files::FileInfo>(text),
+        ("GET", "/files/search") => read::<files::SearchResult>(text),
+        ("GET", "/files/find") => read::<Vec<files::Match>>(text),
+        ("POST", "/files/replace") => read::<Vec<files::Replaced>>(text),
+        ("POST", "/files/bulk-upload") => read::<files::BulkUpload>(text),
+        ("GET", "/process/session") => read::<Vec<process::Session>>(text),
+        ("GET", "/process/pty") => read::<pty::PtyList>(text),
+        ("POST", "/process/pty") => read::<pty::PtyCreated>(text),
+        ("POST", p) if p.ends_with("/exec") => read::<process::SessionExecuted>(text),
+        ("POST", p) if p.ends_with("/resize") => read::<pty::PtyInfo>(text),
+        ("GET", p) if p.ends_with("/logs") => read::<process::SessionLogs>(text),
+        ("GET", p) if p.contains("/command/") => read::<process::SessionCommand>(text),
+        ("GET", p) if p.starts_with("/process/session/") => read::<process::Session>(text),
+        ("GET", p) if p.starts_with("/process/pty/") => read::<pty::PtyInfo>(text),
+        _ => return None,
+    })
+}
+
+#[test]
+fn the_client_reads_every_recorded_answer() {
+    let mut read = 0;
+    let names = ["execute.jsonl", "files.jsonl", "misc.jsonl", "pty.jsonl", "sessions.jsonl"];
+    for name in names {
+        for exchange in exchanges(name) {
+            match read_as_client(&exchange) {
+                Some(Ok(())) => read += 1,
+                Some(Err(error)) => panic!(
+                    "{name}: {} {}: {error}: {:?} {:?}",
+                    exchange.method, exchange.path, exchange.answer, exchange.first
+                ),
+                None => {}
+            }
+        }
+    }
+    assert!(read > 150, "only {read} answers were read");
+}
