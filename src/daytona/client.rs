@@ -202,7 +202,7 @@ impl Client {
             .pool_idle_timeout(POOL_IDLE)
             .tcp_nodelay(true)
             .redirect(reqwest::redirect::Policy::custom(redirect));
-        if is_loopback(&base) {
+        if loops_back(&base) {
             // A proxy cannot reach this machine's loopback.
             builder = builder.no_proxy();
         }
@@ -640,7 +640,12 @@ fn identity(endpoint: &Endpoint, scrubber: &mut Scrubber) -> Result<HeaderMap, E
     Ok(headers)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether the service at this URL is on this machine.
+pub fn is_loopback(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| loops_back(&url))
+}
+
+fn loops_back(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

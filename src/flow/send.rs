@@ -8,12 +8,14 @@ use super::home::{self, Homecoming};
 use super::open::Open;
 use super::sandbox::Ready;
 use super::{Context, blocking};
-use crate::daytona::Command;
+use crate::config::Provider;
 use crate::daytona::script::Script;
+use crate::daytona::{Command, client};
 use crate::error::Failure;
 use crate::event::{Direction, Event, Phase};
 use crate::exit::{ErrorCode, Exit};
 use crate::run::start::{self, Start};
+use crate::sync::pack::Link;
 use crate::sync::push::{self, Push, Pushed};
 use crate::tree::Oid;
 use crate::worktree::capture::{self, Note};
@@ -120,6 +122,7 @@ async fn prepare(
     torn: Option<(Option<Oid>, Oid)>,
 ) -> anyhow::Result<(Push, Vec<Note>)> {
     let (repo, options) = (open.repo.clone(), open.capture_options(cx));
+    let link = link(&cx.config.provider);
     let work = blocking(move || -> anyhow::Result<(Push, Vec<Note>)> {
         let store = Store::open(&repo)?;
         let (from, to, notes) = match torn {
@@ -129,7 +132,7 @@ async fn prepare(
                 (base, captured.tree, captured.notes)
             }
         };
-        Ok((plan(&repo, &store, from, to)?, notes))
+        Ok((plan(&repo, &store, from, to, link)?, notes))
     });
     tokio::select! {
         done = work => done,
@@ -137,17 +140,32 @@ async fn prepare(
     }
 }
 
-fn plan(repo: &Repo, store: &Store, from: Option<Oid>, to: Oid) -> anyhow::Result<Push> {
+/// A sandbox on this machine is as near as its disk; any other is taken for one behind a slow uplink.
+fn link(provider: &Provider) -> Link {
+    match provider {
+        Provider::Local => Link::Near,
+        Provider::Daytona { api_url, .. } if client::is_loopback(api_url) => Link::Near,
+        Provider::Daytona { .. } => Link::Far,
+    }
+}
+
+fn plan(
+    repo: &Repo,
+    store: &Store,
+    from: Option<Oid>,
+    to: Oid,
+    link: Link,
+) -> anyhow::Result<Push> {
     let from = from.filter(|id| *id == Oid::EMPTY_TREE || store.has(*id));
     let spool = repo.state_dir();
     // Nothing differs: no tree needs to be read.
     if from == Some(to) {
         let nothing = Default::default();
-        return Ok(Push::plan(store, Some((to, &nothing)), (to, &nothing), &spool)?);
+        return Ok(Push::plan(store, Some((to, &nothing)), (to, &nothing), &spool, link)?);
     }
     let before = from.map(|id| store.read_tree(id)).transpose()?;
     let after = store.read_tree(to)?;
-    Ok(Push::plan(store, from.zip(before.as_ref()), (to, &after), &spool)?)
+    Ok(Push::plan(store, from.zip(before.as_ref()), (to, &after), &spool, link)?)
 }
 
 async fn deliver(

@@ -6,6 +6,7 @@
 //! `base` (the agreed tree), `index` and `git` (to compute trees), `txn` (a push under way).
 
 pub mod delta;
+mod gzip;
 pub mod merge;
 pub mod pack;
 pub mod pull;

@@ -3,12 +3,11 @@
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::delta::Delta;
+use super::gzip::{Gzip, shrinks};
 use crate::rel_path::RelPath;
 use crate::tree::{Entry, Mode};
 use crate::worktree::Store;
@@ -24,23 +23,44 @@ pub struct Packed {
     pub content: u64,
 }
 
-/// Levels: level 1 costs a third of level 4's time for a third more bytes; on a fast link time counts.
-const LEVEL: u32 = 1;
-/// The beginning of a file by which compression is tried.
+/// What lies between here and the sandbox. It decides what a byte costs against what a second costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// This machine: compression is all that takes time.
+    Near,
+    /// A network: a byte saved is time saved below some 100 Mbit/s, and above that little is lost.
+    Far,
+}
+
+impl Link {
+    /// Level 1 takes less than half of level 4's time for a third more bytes.
+    fn level(self) -> u32 {
+        match self {
+            Link::Near => 1,
+            Link::Far => 4,
+        }
+    }
+}
+
+/// The beginning of a large file by which compression is tried; smaller files are compressed untried.
 const PROBE: usize = 64 * 1024;
+/// Objects up to this size are read whole.
+const WHOLE: u64 = 1 << 20;
 
 /// Writes the archive. Content comes from the store's objects, so it is what the snapshot's id names, no
 /// matter what happens to the files meanwhile.
-pub fn pack(delta: &Delta, store: &Store, out: &mut dyn Write) -> anyhow::Result<Packed> {
+pub fn pack(
+    delta: &Delta,
+    store: &Store,
+    link: Link,
+    out: &mut dyn Write,
+) -> anyhow::Result<Packed> {
     let counted = Counted { out, hash: Sha256::new(), size: 0 };
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
-    let mut packer = Packer {
-        tar: Builder::new(GzEncoder::new(counted, Compression::new(LEVEL))),
-        now,
-        content: 0,
-    };
+    let mut packer =
+        Packer { tar: Builder::new(Gzip::new(counted, link.level())?), now, content: 0 };
     packer.lists(delta)?;
     for (path, entry) in &delta.writes {
         packer.file(path, *entry, store)?;
@@ -51,7 +71,7 @@ pub fn pack(delta: &Delta, store: &Store, out: &mut dyn Write) -> anyhow::Result
 }
 
 struct Packer<'o> {
-    tar: Builder<GzEncoder<Counted<'o>>>,
+    tar: Builder<Gzip<Counted<'o>>>,
     now: u64,
     content: u64,
 }
@@ -123,17 +143,19 @@ impl Packer<'_> {
         size: u64,
         store: &Store,
     ) -> anyhow::Result<()> {
-        if size <= PROBE as u64 * 16 {
+        if size <= WHOLE {
             let bytes = store.read_blob(entry.id)?;
-            self.tar.append_data(header, name, &bytes[..])?;
-            return Ok(());
+            return Ok(self.member(header, name, &bytes, io::empty())?);
         }
         // Large objects are read on a thread of their own, through a pipe.
-        let (reader, mut writer) = io::pipe()?;
+        let (mut reader, mut writer) = io::pipe()?;
         let beside = store.reopen()?;
         std::thread::scope(|scope| {
             let copying = scope.spawn(move || beside.copy_blob(entry.id, &mut writer));
-            let appended = self.tar.append_data(header, name, reader.take(size));
+            let mut start = vec![0; PROBE];
+            let appended = reader
+                .read_exact(&mut start)
+                .and_then(|()| self.member(header, name, &start, reader.take(size - PROBE as u64)));
             let copied = copying
                 .join()
                 .map_err(|_| anyhow::anyhow!("reading object {} failed", entry.id))?;
@@ -141,6 +163,26 @@ impl Packer<'_> {
             appended?;
             Ok(())
         })
+    }
+
+    /// One member: what `start` holds, then `rest`. It is stored when its beginning does not shrink.
+    fn member(
+        &mut self,
+        header: &mut Header,
+        name: &std::path::Path,
+        start: &[u8],
+        rest: impl Read,
+    ) -> io::Result<()> {
+        let stored = start.len() >= PROBE && !shrinks(&start[..PROBE]);
+        if stored {
+            self.tar.get_mut().set_stored(true)?;
+        }
+        let content = io::BufReader::with_capacity(PROBE, start.chain(rest));
+        self.tar.append_data(header, name, content)?;
+        if stored {
+            self.tar.get_mut().set_stored(false)?;
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::delta::{Delta, delta};
-use super::pack::pack;
+use super::pack::{Link, pack};
 use super::{Error, SPARE_EXIT};
 use crate::daytona::Toolbox;
 use crate::daytona::script::{Script, said};
@@ -48,12 +48,14 @@ enum Archive {
 
 impl Push {
     /// Plans and packs what turns `from` into `to`. Large archives are spooled into `spool`, a folder on
-    /// this machine, so that an upload that broke off can be sent again.
+    /// this machine, so that an upload that broke off can be sent again; `link` says how much
+    /// compression is worth.
     pub fn plan(
         store: &Store,
         from: Option<(Oid, &Tree)>,
         to: (Oid, &Tree),
         spool: &Path,
+        link: Link,
     ) -> Result<Push, Error> {
         let nothing = Tree::new();
         let delta = delta(from.map_or(&nothing, |(_, tree)| tree), to.1);
@@ -68,17 +70,23 @@ impl Push {
             archive: Archive::None,
         };
         if push.from != Some(push.to) {
-            push.pack(&delta, store, spool)?;
+            push.pack(&delta, store, spool, link)?;
         }
         Ok(push)
     }
 
-    fn pack(&mut self, delta: &Delta, store: &Store, spool: &Path) -> Result<(), Error> {
+    fn pack(
+        &mut self,
+        delta: &Delta,
+        store: &Store,
+        spool: &Path,
+        link: Link,
+    ) -> Result<(), Error> {
         let io = |source| Error::Spool { dir: spool.to_owned(), source };
         let mut file = tempfile::tempfile_in(spool).map_err(io)?;
         let packed = {
             let mut buffered = std::io::BufWriter::with_capacity(256 * 1024, &mut file);
-            let packed = pack(delta, store, &mut buffered)?;
+            let packed = pack(delta, store, link, &mut buffered)?;
             buffered.flush().map_err(io)?;
             packed
         };

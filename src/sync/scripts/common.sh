@@ -28,6 +28,8 @@ else
   fi
   trap 'rm -f "$S/lock.link"' EXIT
 fi
+# Uploads that nobody came for; one under way is younger.
+find "$S" -maxdepth 1 -name 'in.*' -mmin +10 -exec rm -f {} + 2>/dev/null
 # A repository of our own: only an index and the trees of both sides. It never reads the workspace's `.git`.
 [ -e "$S/git/ready" ] || {
   rm -rf "$S/git"

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use sandbox_coder::daytona::script::Script;
+use sandbox_coder::sync::pack::Link;
 use sandbox_coder::sync::records::{Limits, Records};
 use sandbox_coder::sync::{pull, push};
 use sandbox_coder::tree::{Oid, Tree};
@@ -225,7 +226,7 @@ impl Pair {
         let store = self.store();
         let from = self.base.map(|id| (id, store.read_tree(id).unwrap()));
         let from = from.as_ref().map(|(id, tree)| (*id, tree));
-        push::Push::plan(&store, from, (id, tree), self.spool.path()).unwrap()
+        push::Push::plan(&store, from, (id, tree), self.spool.path(), Link::Far).unwrap()
     }
 
     /// Brings the sandbox up to date and returns the push.

@@ -201,3 +201,25 @@ fn a_damaged_index_over_there_is_made_anew() {
     pair.far.agent("echo 2 > a");
     assert_eq!(pair.differs(), ["a"]);
 }
+
+#[test]
+fn uploads_that_nobody_came_for_are_swept() {
+    everywhere(|far| {
+        let mut pair = pair(far);
+        pair.push();
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+        for name in ["in.dead.1.tar.gz", "in.dead.pack", "in.alive.1.tar.gz"] {
+            let path = pair.far.state().join(name);
+            let file = std::fs::File::create(&path).unwrap();
+            if name.starts_with("in.dead") {
+                file.set_modified(long_ago).unwrap();
+            }
+            pair.far.own(&path);
+        }
+        pair.pull();
+        let left = std::fs::read_dir(pair.far.state()).unwrap().flatten();
+        let left: Vec<_> = left.map(|e| e.file_name().into_string().unwrap()).collect();
+        let left: Vec<_> = left.iter().filter(|n| n.starts_with("in.")).collect();
+        assert_eq!(left, ["in.alive.1.tar.gz"]);
+    });
+}

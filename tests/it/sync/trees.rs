@@ -141,3 +141,22 @@ fn modes_do_not_hang_on_the_umask_or_on_what_the_agent_left() {
         );
     });
 }
+
+#[test]
+fn what_does_not_shrink_travels_as_it_is() {
+    let mut noise = vec![0; 3 << 20];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut noise)
+        .unwrap();
+    everywhere(|far| {
+        let repo = RepoBuilder::new();
+        repo.file("text", "the same line\n".repeat(300_000))
+            .file("large.bin", &noise)
+            .file("small.bin", &noise[..100_000])
+            .file("after", "text again");
+        let mut pair = Pair::new(repo, far);
+        let sent = pair.push().bytes;
+        let random = 3_145_728 + 100_000;
+        assert!((random..random + 60_000).contains(&sent), "{sent} bytes");
+        pair.same();
+    });
+}
