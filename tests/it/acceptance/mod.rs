@@ -3,4 +3,5 @@
 mod endings;
 mod failures;
 mod liars;
+mod toolchains;
 mod trees;

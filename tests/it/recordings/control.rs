@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::server::TestServer;
+use crate::support::server::{KEY, TestServer};
 
 /// Where we answer otherwise on purpose: file, number, our status, why.
 const OTHERWISE: &[(&str, u64, u16, &str)] = &[
@@ -52,6 +52,20 @@ const OTHERWISE: &[(&str, u64, u16, &str)] = &[
     ("22", 14, 404, "as 13"),
     ("22", 15, 404, "as 13"),
     ("22", 16, 404, "as 13"),
+    ("19", 6, 400, "as 12/30"),
+    ("23", 1, 404, "no class of sandbox here can pause, so there is no such route"),
+    ("23", 7, 404, "as 1"),
+    ("23", 8, 404, "as 1"),
+    ("23", 10, 404, "no snapshot is made of a sandbox"),
+    ("23", 13, 404, "as 10"),
+    ("23", 18, 404, "no volumes"),
+    ("23", 20, 404, "no telemetry"),
+    ("23", 21, 404, "no object storage"),
+    ("50", 18, 404, "one port for all: what is no sandbox's is the control plane's"),
+    ("50", 22, 404, "as 18"),
+    ("50", 23, 200, "as 18"),
+    ("50", 25, 401, "as 14/14"),
+    ("50", 27, 404, "the route of clients before the proxy"),
 ];
 
 /// Asked while a stop or a start was under way. Ours is over when it is answered.
@@ -77,6 +91,10 @@ fn replay(file: &str, before: &[&str]) {
             server.create(&body.to_string())["id"].as_str().unwrap().to_owned()
         })
         .collect();
+    let token = made.first().map_or_else(String::new, |id| {
+        let preview = server.call("GET", &format!("/api/sandbox/{id}/ports/22222/preview-url"), "");
+        preview.json()["token"].as_str().unwrap().to_owned()
+    });
     // Theirs and ours.
     let mut ids: BTreeMap<String, String> = BTreeMap::new();
     let mut wrong = Vec::new();
@@ -96,17 +114,25 @@ fn replay(file: &str, before: &[&str]) {
             |text: String| ids.iter().fold(text, |text, (theirs, ours)| text.replace(theirs, ours));
         let target = ours(text("path"));
         let kind = text("type");
+        let fill = |text: &str| {
+            let sandbox = made.first().map_or("", String::as_str);
+            text.replace("{sandbox}", sandbox).replace("{token}", &token)
+        };
         let mut headers = format!("Host: {}\r\n", server.addr);
-        if text("auth").starts_with("Bearer") {
-            headers += &format!("Authorization: Bearer {}\r\n", crate::support::server::KEY);
+        match text("auth").as_str() {
+            "" => {}
+            "Bearer ***" => headers += &format!("Authorization: Bearer {KEY}\r\n"),
+            wrong => headers += &format!("Authorization: {wrong}\r\n"),
         }
-        let answer = server.raw_with_type(
-            &text("method"),
-            &target,
-            &headers,
-            &kind,
-            &text("request").replace(SNAPSHOT, "host"),
-        );
+        for (name, value) in recorded["headers"].as_object().into_iter().flatten() {
+            headers += &format!("{name}: {}\r\n", fill(value.as_str().unwrap()));
+        }
+        let request = match recorded["size"].as_u64() {
+            Some(size) => body_of(size as usize),
+            None => text("request").replace(SNAPSHOT, "host"),
+        };
+        let answer =
+            server.raw_with_type(&text("method"), &fill(&target), &headers, &kind, &request);
         let recorded_status = recorded["status"].as_u64().unwrap() as u16;
         let otherwise = OTHERWISE.iter().find(|(f, m, ..)| *f == number && *m == n);
         let expected = otherwise.map_or(recorded_status, |(_, _, status, _)| *status);
@@ -124,6 +150,12 @@ fn replay(file: &str, before: &[&str]) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A body of this size; the recorded one was not kept.
+fn body_of(size: usize) -> String {
+    let around = json!({ "snapshot": "nope", "labels": { "x": "" } }).to_string().len();
+    json!({ "snapshot": "nope", "labels": { "x": "y".repeat(size - around) } }).to_string()
 }
 
 /// Every recorded key is there and has the recorded type, or is `null` on one side.
@@ -216,4 +248,29 @@ fn the_end_of_an_ephemeral_sandbox_is_as_recorded() {
 #[test]
 fn snapshots_are_listed_as_recorded() {
     replay("32-snapshot-list", &[]);
+}
+
+#[test]
+fn who_asks_and_what_for_is_answered_as_recorded() {
+    replay("01-config-and-identity", &[]);
+}
+
+#[test]
+fn wrong_credentials_are_answered_as_recorded() {
+    replay("02-auth-errors", &["a1"]);
+}
+
+#[test]
+fn large_and_odd_bodies_are_answered_as_recorded() {
+    replay("19-body-limits", &[]);
+}
+
+#[test]
+fn what_a_class_of_sandbox_cannot_do_is_answered_as_recorded() {
+    replay("23-conditional-operations", &["lc"]);
+}
+
+#[test]
+fn the_proxy_asks_for_credentials_as_recorded() {
+    replay("50-proxy-auth", &["tb1"]);
 }
