@@ -1,5 +1,6 @@
 //! The channel through which a command tells what happens; who draws it is not its business.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,11 @@ pub struct Reporter {
     tx: mpsc::Sender<Report>,
     leaving: CancellationToken,
     last: Arc<Mutex<Instant>>,
+    passed: Arc<AtomicU64>,
 }
+
+/// Room for one report.
+pub type Room<'r> = mpsc::Permit<'r, Report>;
 
 impl Reporter {
     /// A channel that holds at most `capacity` reports. A slow reader slows the sender down, until
@@ -40,7 +45,8 @@ impl Reporter {
     /// terminal or pipe can hold up the end.
     pub fn channel(capacity: usize, leaving: CancellationToken) -> (Self, mpsc::Receiver<Report>) {
         let (tx, rx) = mpsc::channel(capacity);
-        (Self { tx, leaving, last: Arc::new(Mutex::new(Instant::now())) }, rx)
+        let last = Arc::new(Mutex::new(Instant::now()));
+        (Self { tx, leaving, last, passed: Arc::default() }, rx)
     }
 
     /// How long nothing was told.
@@ -50,13 +56,47 @@ impl Reporter {
 
     /// Tells an event.
     pub async fn event(&self, event: Event) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.send(Report::Event(event)).await;
     }
 
     /// Passes output on.
     pub async fn output(&self, stream: Stream, bytes: Bytes) {
         self.send(Report::Output { stream, bytes }).await;
+    }
+
+    /// Waits until the reader has room for one more report; `None` when nobody waits for it any longer.
+    /// Harmless to drop, so that whoever waits here can also wait for something else.
+    pub async fn room(&self) -> Option<Room<'_>> {
+        tokio::select! {
+            biased;
+            room = self.tx.reserve() => room.ok(),
+            () = self.leaving.cancelled() => None,
+        }
+    }
+
+    /// Tells a report in the room that was waited for; without room it is dropped unless there is some now.
+    pub fn pass(&self, room: Option<Room<'_>>, report: Report) {
+        if matches!(report, Report::Event(_)) {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        self.passed.fetch_add(1, Ordering::Relaxed);
+        match room {
+            Some(room) => room.send(report),
+            None => drop(self.tx.try_send(report)),
+        }
+    }
+
+    /// From here on, nobody waits for a reader that has taken nothing for `patience`.
+    pub async fn give_up_when_stuck(&self, patience: Duration) {
+        let passed = || self.passed.load(Ordering::Relaxed);
+        let (mut seen, mut since) = (passed(), Instant::now());
+        while since.elapsed() < patience {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            if self.tx.capacity() > 0 || passed() != seen {
+                (seen, since) = (passed(), Instant::now());
+            }
+        }
+        self.leaving.cancel();
     }
 
     /// Has a value masked from now on.
@@ -76,11 +116,8 @@ impl Reporter {
     }
 
     async fn send(&self, report: Report) {
-        tokio::select! {
-            biased;
-            permit = self.tx.reserve() => if let Ok(permit) = permit { permit.send(report) },
-            () = self.leaving.cancelled() => { let _ = self.tx.try_send(report); }
-        }
+        let room = self.room().await;
+        self.pass(room, report);
     }
 }
 

@@ -94,6 +94,14 @@ pub struct Config {
     pub table: Vec<Row>,
 }
 
+impl Config {
+    /// Whether a setting was given as a flag of this very command.
+    pub fn is_typed(&self, key: &str) -> bool {
+        let typed = Origin::Flag.to_string();
+        self.table.iter().any(|row| row.key == key && row.origin == typed)
+    }
+}
+
 /// One line of `sandbox-coder config`.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Row {

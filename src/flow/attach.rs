@@ -1,7 +1,8 @@
 //! A run is followed again after its first follower is gone; or its record is read.
 
-use super::follow::{Reader, Watch, follow};
+use super::follow::{Watch, follow};
 use super::open::Open;
+use super::reader::Reader;
 use super::run::{self, Ended};
 use super::sandbox::{self, Ready};
 use super::service::Service;
@@ -29,16 +30,7 @@ pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summar
     let parser = (record.kind == RunKind::Agent).then(|| Parser::new(kind, None));
     // All of it is read again: the agent's verdict needs every line, and nothing is stored twice here.
     let reader = Reader::new(kind.name(), parser, json, cx.config.raw, Offsets::default());
-    let watch = Watch {
-        toolbox: &ready.toolbox,
-        run: run_ref(&ready, &record),
-        fresh: false,
-        from: Offsets::default(),
-        timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
-        idle: cx.config.idle_timeout,
-        leave: false,
-        patience: ready.patience,
-    };
+    let watch = Watch::of(cx, &ready, run_ref(&ready, &record), false);
     let phase = cx.phase(Phase::Agent).await;
     let began = std::time::Instant::now();
     let followed = follow(cx, watch, reader).await?;
@@ -63,16 +55,8 @@ pub async fn logs(
     if following {
         let reader = Reader::new("logs", None, false, true, Offsets { out: from, err: 0 });
         let from = Offsets { out: from, err: 0 };
-        let watch = Watch {
-            toolbox: &ready.toolbox,
-            run,
-            fresh: false,
-            from,
-            timeout: None,
-            idle: None,
-            leave: true,
-            patience: ready.patience,
-        };
+        let watch =
+            Watch { from, leave: true, ..Watch::of(cx, &ready, run, false).without_limits() };
         let followed = follow(cx, watch, reader).await?;
         return match followed.signal {
             Some(signal) => Err(super::ended_by(signal)),

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
-use super::follow::{Followed, Reader, Watch, follow};
+use super::follow::{self, Followed, Watch, follow};
 use super::open::Open;
+use super::reader::Reader;
 use super::safety;
 use super::sandbox::{self, Ready};
 use super::service::Service;
@@ -55,6 +56,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         stdin: request.stdin.clone(),
         files: Vec::new(),
         forget: Vec::new(),
+        limits: follow::limits(cx),
     };
     let start = start::plan(&spec)?;
     let mut record = record(cx, &request, &ready);
@@ -164,17 +166,7 @@ async fn watch(cx: &Context, ready: &Ready, run: RunRef) -> anyhow::Result<(Foll
     let phase = cx.phase(Phase::Agent).await;
     let began = Instant::now();
     let reader = Reader::new("command", None, false, true, Offsets::default());
-    let watch = Watch {
-        toolbox: &ready.toolbox,
-        run,
-        fresh: true,
-        from: Offsets::default(),
-        timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
-        idle: cx.config.idle_timeout,
-        leave: false,
-        patience: ready.patience,
-    };
-    let followed = follow(cx, watch, reader).await?;
+    let followed = follow(cx, Watch::of(cx, ready, run, true), reader).await?;
     phase.end(None).await;
     Ok((followed, began.elapsed().as_secs_f64()))
 }
@@ -219,6 +211,7 @@ pub async fn set_up(cx: &Context, ready: &Ready, text: &str) -> anyhow::Result<(
         stdin: None,
         files: Vec::new(),
         forget: Vec::new(),
+        limits: follow::limits(cx),
     };
     start_only(ready, &start::plan(&spec)?).await?;
     let (followed, _) = watch(cx, ready, run).await?;

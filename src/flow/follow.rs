@@ -1,12 +1,16 @@
 //! Watching a run: its output, its deadlines, the caller's signals, in one loop that owns the truth.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::agent::{Line, Lines, Parser};
+use super::deadlines::{Deadlines, since_boot};
+use super::reader::Reader;
+use super::sandbox::Ready;
+use crate::agent::Parser;
 use crate::daytona::Toolbox;
-use crate::event::{AgentEvent, AgentState, Event, OutputKind, Stream};
 use crate::flow::{Context, Signal};
+use crate::report::Reporter;
 use crate::run::outcome::{End, Stop};
+use crate::run::start::Limits;
 use crate::run::view::{self, Seen, ViewOptions};
 use crate::run::{self, Offsets, RunRef};
 
@@ -14,18 +18,21 @@ use crate::run::{self, Offsets, RunRef};
 pub const LINGER: Duration = Duration::from_secs(30);
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
-/// The longest text in one event; longer lines come in pieces.
-const EVENT_TEXT_MAX: usize = 32 * 1024;
-
 /// How long the sandbox may take to stop a run, beyond the grace.
 const STOP_SLACK: Duration = Duration::from_secs(3);
+/// Between TERM and KILL for a run whose time is up: nobody waits, and it may have something to save.
+const LIMIT_GRACE: Duration = Duration::from_secs(10);
+/// The sandbox ends a run whose time is up by itself. If it does not, we do, so much later.
+const NET: Duration = Duration::from_secs(20);
+/// Once its run's time is up, a reader of ours that takes nothing for so long is given up.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// How a followed run ended.
 #[derive(Debug)]
 pub struct Followed {
     /// The recorded end.
     pub end: End,
-    /// Why we stopped it, if we did.
+    /// Why it was stopped, if it was.
     pub stop: Option<Stop>,
     /// A signal that asked us to leave.
     pub signal: Option<Signal>,
@@ -48,6 +55,8 @@ pub struct Watch<'w> {
     pub timeout: Option<Duration>,
     /// The longest silence.
     pub idle: Option<Duration>,
+    /// The sandbox holds the limits itself; ours are only the net below.
+    pub net: Duration,
     /// Leave after a signal without stopping the run.
     pub leave: bool,
     /// How long the service may be out of reach. A server on this machine that does not answer for a while
@@ -55,8 +64,44 @@ pub struct Watch<'w> {
     pub patience: Duration,
 }
 
+impl<'w> Watch<'w> {
+    /// A run from its beginning to its end. A fresh one carries the configured limits itself. One that is
+    /// followed again still carries those of its start; only what was typed for this command is added.
+    pub fn of(cx: &Context, ready: &'w Ready, run: RunRef, fresh: bool) -> Self {
+        let asked = |key| fresh || cx.config.is_typed(key);
+        Self {
+            toolbox: &ready.toolbox,
+            run,
+            fresh,
+            from: Offsets::default(),
+            timeout: Some(cx.config.timeout).filter(|t| !t.is_zero() && asked("timeout")),
+            idle: cx.config.idle_timeout.filter(|_| asked("idle-timeout")),
+            net: if fresh { NET } else { Duration::ZERO },
+            leave: false,
+            patience: ready.patience,
+        }
+    }
+
+    /// The same for one that only looks on.
+    pub fn without_limits(self) -> Self {
+        Self { timeout: None, idle: None, ..self }
+    }
+}
+
+/// The limits that the sandbox holds for a run.
+pub fn limits(cx: &Context) -> Limits {
+    Limits {
+        total: Some(cx.config.timeout).filter(|t| !t.is_zero()),
+        idle: cx.config.idle_timeout,
+        grace: LIMIT_GRACE,
+    }
+}
+
 /// Follows a run to its end, or to the reason to stop it. One loop owns the truth: output, deadlines and
 /// signals are told to it, and nobody else decides.
+///
+/// While our own reader takes nothing, the rest of the output stays in the sandbox; deadlines and signals
+/// go on.
 pub async fn follow(
     cx: &Context,
     watch: Watch<'_>,
@@ -65,36 +110,57 @@ pub async fn follow(
     let options =
         ViewOptions { fresh: watch.fresh, budget: watch.patience, ..ViewOptions::default() };
     let mut view = view::follow(watch.toolbox, &watch.run, watch.from, options);
-    let clock = Clock::start();
+    let later = |limit: Option<Duration>| limit.map(|l| l + watch.net);
+    let mut deadlines = Deadlines::new(later(watch.timeout), later(watch.idle), since_boot());
+    if let Some(limit) = watch.timeout {
+        tokio::spawn(give_up_stuck_reader(cx.reporter.clone(), since_boot() + limit));
+    }
     let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut connected, mut over) = (true, false);
     let (end, stop, signal) = loop {
         tokio::select! {
             biased;
-            signal = cx.signals.first() => break (None, stop_of(signal), Some(signal)),
-            seen = view.next() => match seen {
+            signal = cx.signals.first() => {
+                let end = match signal {
+                    // A terminal that went away takes nobody with it.
+                    Signal::Hangup => End::Lost,
+                    _ if watch.leave => End::Lost,
+                    _ => end_it(cx, &watch, &mut view, &mut reader, stop_of(signal)).await.0,
+                };
+                break (end, Some(stop_of(signal)), Some(signal));
+            }
+            _ = tick.tick() => {
+                let late = deadlines.look(since_boot(), connected && !reader.waits());
+                let Some(stop) = late.or_else(|| overstays(&reader)).filter(|_| !over) else {
+                    continue;
+                };
+                let (end, why) = end_it(cx, &watch, &mut view, &mut reader, stop).await;
+                if matches!(end, End::Exit(_)) && why.is_none() {
+                    // It had ended by itself: what it said is still to come.
+                    over = true;
+                    continue;
+                }
+                break (end, why.or(Some(stop)), None);
+            }
+            room = cx.reporter.room(), if reader.waits() => reader.pass(cx, room),
+            seen = view.next(), if !reader.waits() => match seen {
                 Some(Ok(Seen::Bytes { stream, bytes, .. })) => {
-                    reader.take(cx, shown(stream), bytes).await;
+                    connected = true;
+                    deadlines.heard();
+                    reader.take(cx, stream, bytes);
                 }
                 Some(Ok(Seen::Trouble { attempt, why })) => {
-                    let message = format!("the live output was lost ({why}); reconnecting, attempt {attempt}");
-                    cx.reporter.warn("stream.reconnecting", message, None).await;
+                    connected = false;
+                    reader.trouble(attempt, &why);
                 }
-                Some(Ok(Seen::End { exit, .. })) => break (Some(exit.map_or(End::Lost, End::Exit)), None, None),
+                Some(Ok(Seen::End { exit, why, .. })) => {
+                    break (exit.map_or(End::Lost, End::Exit), why, None);
+                }
                 Some(Err(error)) => return Err(error.into()),
-                None => break (Some(End::Lost), None, None),
+                None => break (End::Lost, None, None),
             },
-            _ = tick.tick() => {
-                if let Some(stop) = overdue(&clock, &watch, &reader) {
-                    break (None, Some(stop), None);
-                }
-            }
         }
-    };
-    let end = match end {
-        Some(end) => end,
-        // A terminal that went away takes nobody with it.
-        None if signal == Some(Signal::Hangup) || (watch.leave && signal.is_some()) => End::Lost,
-        None => end_it(cx, &watch, &mut view, &mut reader).await,
     };
     reader.finish(cx).await;
     // Deleting the terminal over there is nobody's reason to wait.
@@ -102,281 +168,60 @@ pub async fn follow(
     Ok(Followed { end, stop, signal, parser: reader.into_parser() })
 }
 
-/// Stops the run's whole tree and takes what it still said.
+/// Stops the run's whole tree and takes what it still said. Tells how it ended and the reason that the
+/// sandbox remembers: none if it had ended by itself.
 async fn end_it(
     cx: &Context,
     watch: &Watch<'_>,
     view: &mut view::View,
     reader: &mut Reader,
-) -> End {
+    stop: Stop,
+) -> (End, Option<Stop>) {
     let grace = cx.config.grace.min(Duration::from_secs(10)) / 2;
-    let stopping = run::stop::stop(watch.toolbox, &watch.run, grace);
+    let stopping = run::stop::stop(watch.toolbox, &watch.run, stop, grace);
     let stopped = match tokio::time::timeout(grace + STOP_SLACK, stopping).await {
-        Ok(Ok(stopped)) => stopped.exit,
-        _ => None,
+        Ok(Ok(stopped)) => stopped,
+        _ => return (End::Lost, Some(stop)),
     };
     let rest = async {
+        reader.pour(cx).await;
         while let Some(Ok(seen)) = view.next().await {
             match seen {
                 Seen::Bytes { stream, bytes, .. } => {
-                    reader.take(cx, shown(stream), bytes).await;
+                    reader.take(cx, stream, bytes);
+                    reader.pour(cx).await;
                 }
                 Seen::End { .. } => return,
                 Seen::Trouble { .. } => {}
             }
         }
     };
-    let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
-    stopped.map_or(End::Lost, End::Exit)
+    if stopped.why.is_some() || cx.signals.seen().is_some() {
+        let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+    }
+    (stopped.exit.map_or(End::Lost, End::Exit), stopped.why)
 }
 
-fn stop_of(signal: Signal) -> Option<Stop> {
-    Some(match signal {
+/// Why a run is stopped after a signal.
+pub fn stop_of(signal: Signal) -> Stop {
+    match signal {
         Signal::Interrupt => Stop::Interrupted,
         Signal::Terminate => Stop::Terminated,
         Signal::Hangup => Stop::Hangup,
-    })
+    }
 }
 
-fn overdue(clock: &Clock, watch: &Watch<'_>, reader: &Reader) -> Option<Stop> {
-    if watch.timeout.is_some_and(|limit| clock.elapsed() >= limit) {
-        return Some(Stop::Timeout);
-    }
-    if watch.idle.is_some_and(|limit| reader.last_output.elapsed() >= limit) {
-        return Some(Stop::Silent);
-    }
+/// An agent that has nothing more to say and does not leave.
+fn overstays(reader: &Reader) -> Option<Stop> {
     let lingers = reader.last_word.is_some_and(|at| at.elapsed() >= LINGER);
     (lingers || reader.hopeless()).then_some(Stop::Lingering)
 }
 
-/// A clock that goes on while the machine sleeps: a suspended laptop does not give an agent more time.
-struct Clock {
-    began: rustix::time::Timespec,
-}
-
-impl Clock {
-    fn start() -> Self {
-        Self { began: Self::now() }
+/// The result is worth more than the rest of its output: when the run's time is up and our reader does not
+/// read, nobody waits for that reader any longer.
+async fn give_up_stuck_reader(reporter: Reporter, deadline: Duration) {
+    while since_boot() < deadline {
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
-
-    fn now() -> rustix::time::Timespec {
-        #[cfg(target_os = "linux")]
-        let id = rustix::time::ClockId::Boottime;
-        #[cfg(not(target_os = "linux"))]
-        let id = rustix::time::ClockId::Monotonic;
-        rustix::time::clock_gettime(id)
-    }
-
-    fn elapsed(&self) -> Duration {
-        let now = Self::now();
-        Duration::from_secs(now.tv_sec.saturating_sub(self.began.tv_sec).max(0).unsigned_abs())
-    }
-}
-
-/// Turns recorded bytes into events.
-pub struct Reader {
-    parser: Option<Parser>,
-    agent: String,
-    /// The agent speaks JSON: it is shown by what it means, not as it is.
-    speaks_json: bool,
-    raw: bool,
-    lines: [Lines; 2],
-    session: Option<String>,
-    /// When output was last seen.
-    pub last_output: Instant,
-    /// When the agent said its last word.
-    pub last_word: Option<Instant>,
-    /// Bytes of standard output seen.
-    pub offset: u64,
-}
-
-impl Reader {
-    /// A reader for one run. Without a parser, output is passed on as it comes.
-    pub fn new(
-        agent: &str,
-        parser: Option<Parser>,
-        speaks_json: bool,
-        raw: bool,
-        from: Offsets,
-    ) -> Self {
-        Self {
-            parser,
-            agent: agent.to_owned(),
-            speaks_json,
-            raw,
-            lines: [Lines::at(from.out), Lines::at(from.err)],
-            session: None,
-            last_output: Instant::now(),
-            last_word: None,
-            offset: from.out,
-        }
-    }
-
-    /// Takes the next recorded bytes of a stream.
-    pub async fn take(&mut self, cx: &Context, stream: Stream, bytes: bytes::Bytes) {
-        self.last_output = Instant::now();
-        if stream == Stream::Stdout {
-            self.offset += bytes.len() as u64;
-        }
-        {
-            let mut told = cx.told();
-            told.offset = self.offset;
-            told.last_output = Some(self.last_output);
-        }
-        // Agents that speak JSON are shown by what they mean; all other output is shown as it is.
-        if self.raw || !self.speaks_json {
-            cx.reporter.output(stream, bytes.clone()).await;
-        }
-        let mut lines = Vec::new();
-        self.lines[stream as usize].push(&bytes, |line| lines.push(line));
-        for line in lines {
-            self.line(cx, stream, line).await;
-        }
-    }
-
-    /// The record is complete.
-    pub async fn finish(&mut self, cx: &Context) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let mut lines = Vec::new();
-            self.lines[stream as usize].finish(|line| lines.push(line));
-            for line in lines {
-                self.line(cx, stream, line).await;
-            }
-        }
-    }
-
-    fn hopeless(&self) -> bool {
-        self.parser.as_ref().is_some_and(|p| p.hopeless().is_some())
-    }
-
-    /// The parser, for its verdict.
-    pub fn into_parser(self) -> Option<Parser> {
-        self.parser
-    }
-
-    async fn line(&mut self, cx: &Context, stream: Stream, line: Line) {
-        let parsed = match (&mut self.parser, stream) {
-            (Some(parser), Stream::Stdout) => Some(parser.line(&line.bytes)),
-            _ => None,
-        };
-        let (kind, json, events) = match parsed {
-            Some(parsed) => (parsed.kind, parsed.json, parsed.events),
-            None => (OutputKind::Text, None, Vec::new()),
-        };
-        self.tell_line(cx, stream, &line, kind, json).await;
-        for event in events {
-            self.tell_event(cx, event).await;
-        }
-        if self.last_word.is_none() && self.parser.as_ref().is_some_and(Parser::terminal_event_seen)
-        {
-            self.last_word = Some(Instant::now());
-        }
-    }
-
-    async fn tell_line(
-        &self,
-        cx: &Context,
-        stream: Stream,
-        line: &Line,
-        kind: OutputKind,
-        json: Option<serde_json::Value>,
-    ) {
-        if kind == OutputKind::Json && line.bytes.len() <= EVENT_TEXT_MAX {
-            let event = Event::AgentOutput {
-                kind,
-                stream,
-                data: None,
-                json,
-                offset: line.offset,
-                partial: line.partial,
-            };
-            return cx.reporter.event(event).await;
-        }
-        let text = String::from_utf8_lossy(&line.bytes);
-        let mut rest: &str = &text;
-        loop {
-            let cut = floor_boundary(rest, EVENT_TEXT_MAX);
-            let (piece, more) = rest.split_at(cut);
-            let event = Event::AgentOutput {
-                kind: OutputKind::Text,
-                stream,
-                data: Some(piece.to_owned()),
-                json: None,
-                offset: line.offset,
-                partial: line.partial || !more.is_empty(),
-            };
-            cx.reporter.event(event).await;
-            if more.is_empty() {
-                return;
-            }
-            rest = more;
-        }
-    }
-
-    async fn tell_event(&mut self, cx: &Context, event: AgentEvent) {
-        if let AgentEvent::Session { id, .. } = &event
-            && self.session.as_ref() != Some(id)
-        {
-            self.session = Some(id.clone());
-            let told = Event::Agent {
-                state: AgentState::Session,
-                agent: self.agent.clone(),
-                agent_session: Some(id.clone()),
-                exit_code: None,
-            };
-            cx.reporter.event(told).await;
-        }
-        for piece in pieces(event) {
-            cx.reporter.event(Event::AgentEvent { event: piece }).await;
-        }
-    }
-}
-
-/// Long words come as several events, so that no line of ours passes 64 KiB.
-fn pieces(event: AgentEvent) -> Vec<AgentEvent> {
-    let AgentEvent::Text { text, delta } = event else { return vec![event] };
-    if text.len() <= EVENT_TEXT_MAX {
-        return vec![AgentEvent::Text { text, delta }];
-    }
-    let mut out = Vec::new();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (piece, more) = rest.split_at(floor_boundary(rest, EVENT_TEXT_MAX));
-        out.push(AgentEvent::Text { text: piece.to_owned(), delta: delta || !more.is_empty() });
-        rest = more;
-    }
-    out
-}
-
-fn floor_boundary(text: &str, at: usize) -> usize {
-    if text.len() <= at {
-        return text.len();
-    }
-    (0..=at).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(text.len())
-}
-
-fn shown(stream: run::Stream) -> Stream {
-    match stream {
-        run::Stream::Out => Stream::Stdout,
-        run::Stream::Err => Stream::Stderr,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_words_come_in_pieces_that_add_up() {
-        let text = "ä".repeat(40_000);
-        let parts = pieces(AgentEvent::Text { text: text.clone(), delta: false });
-        let joined: String = parts
-            .iter()
-            .map(|p| match p {
-                AgentEvent::Text { text, .. } => text.as_str(),
-                _ => "",
-            })
-            .collect();
-        assert_eq!((parts.len(), joined), (3, text));
-    }
+    reporter.give_up_when_stuck(STUCK).await;
 }

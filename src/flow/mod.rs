@@ -4,6 +4,7 @@
 //! a test without a terminal. It never prints and never exits.
 
 pub mod attach;
+pub mod deadlines;
 pub mod doctor;
 pub mod exec;
 pub mod follow;
@@ -12,6 +13,7 @@ pub mod home;
 pub mod list;
 pub mod open;
 pub mod pull;
+pub mod reader;
 pub mod run;
 pub mod safety;
 pub mod sandbox;

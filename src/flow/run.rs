@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::follow::{Followed, Reader, Watch, follow};
+use super::follow::{self, Followed, Watch, follow};
 use super::home::{self, Homecoming};
 use super::open::Open;
+use super::reader::Reader;
 use super::safety;
 use super::sandbox::{self, Ready};
 use super::send::{self, Sent};
@@ -87,17 +88,7 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         cx.config.raw,
         Offsets::default(),
     );
-    let watch = Watch {
-        toolbox: &ready.toolbox,
-        run: run_ref.clone(),
-        fresh: true,
-        from: Offsets::default(),
-        timeout: Some(cx.config.timeout).filter(|t| !t.is_zero()),
-        idle: cx.config.idle_timeout,
-        leave: false,
-        patience: ready.patience,
-    };
-    let followed = follow(cx, watch, reader).await?;
+    let followed = follow(cx, Watch::of(cx, &ready, run_ref, true), reader).await?;
     phase.end(None).await;
     finish(
         cx,
@@ -137,8 +128,10 @@ pub async fn launch_run(
     };
     let look = crate::run::state(&ready.toolbox, &run);
     let started = matches!(tokio::time::timeout(cx.config.grace / 2, look).await, Ok(Ok(state)) if state.started);
-    if started && cx.signals.seen().is_some_and(|s| s != Signal::Hangup) {
-        let stopping = crate::run::stop::stop(&ready.toolbox, &run, cx.config.grace / 4);
+    let asked = cx.signals.seen().filter(|s| *s != Signal::Hangup);
+    if started && let Some(signal) = asked {
+        let why = follow::stop_of(signal);
+        let stopping = crate::run::stop::stop(&ready.toolbox, &run, why, cx.config.grace / 4);
         let _ = tokio::time::timeout(cx.config.grace / 2, stopping).await;
     }
     if !started {
@@ -441,6 +434,7 @@ fn spec(
         stdin: Some(request.prompt.clone()),
         files,
         forget,
+        limits: follow::limits(cx),
     })
 }
 

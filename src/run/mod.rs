@@ -5,12 +5,15 @@
 //! [`stop`] ends everything that carries the run's marker; [`outcome`] says what it all came to.
 //!
 //! Files of a run: `start/` (claimed), `began` (seconds since the epoch), `cmd`, `stdin`, `tty`, `out`,
-//! `err`, `pid`, `exit` (written by rename, so it is there whole or not at all).
+//! `err`, `pid`, `limits`, `ended` (why it was ended, written before the first signal), `exit` (written by
+//! rename, so it is there whole or not at all).
 
 use std::time::Duration;
 
 use crate::daytona::script::{Script, said};
 use crate::daytona::{Error, Toolbox};
+
+use outcome::Stop;
 
 pub mod outcome;
 pub mod start;
@@ -85,6 +88,8 @@ pub struct RunState {
     pub alive: bool,
     /// Bytes recorded.
     pub sizes: Offsets,
+    /// Why it was ended, if it did not end by itself.
+    pub why: Option<Stop>,
 }
 
 /// A run as [`list`] finds it.
@@ -122,7 +127,8 @@ pub fn heard_state(result: &str) -> Option<RunState> {
     let mut flag = || words.next().map(|w| w == "1");
     let (started, alive) = (flag()?, flag()?);
     let sizes = Offsets { out: words.next()?.parse().ok()?, err: words.next()?.parse().ok()? };
-    Some(RunState { exit, started, alive, sizes })
+    let why = words.next().and_then(Stop::remembered);
+    Some(RunState { exit, started, alive, sizes, why })
 }
 
 /// The runs of a sandbox, below the folder of all runs. One round trip.
@@ -143,7 +149,8 @@ fn listed((_, rest): (&str, &str)) -> Option<RunListed> {
     let exit: Option<i32> = words.next()?.parse().ok();
     let alive = words.next()? == "1";
     let sizes = Offsets { out: words.next()?.parse().ok()?, err: words.next()?.parse().ok()? };
-    Some(RunListed { id, began, state: RunState { exit, started: true, alive, sizes } })
+    let why = words.next().and_then(Stop::remembered);
+    Some(RunListed { id, began, state: RunState { exit, started: true, alive, sizes, why } })
 }
 
 fn not_understood(what: &str, result: &str) -> Error {
@@ -160,9 +167,12 @@ mod tests {
 
     #[test]
     fn the_state_of_a_run_is_read_from_our_own_line() {
-        let state = heard_state("profile noise\nSBX1 run-state 3 1 0 12 34\n").unwrap();
+        let state = heard_state("profile noise\nSBX1 run-state 3 1 0 12 34 -\n").unwrap();
         assert_eq!((state.exit, state.started, state.alive), (Some(3), true, false));
         assert_eq!(state.sizes, Offsets { out: 12, err: 34 });
+        assert_eq!(state.why, None);
+        let ended = heard_state("SBX1 run-state 0 1 0 0 0 timeout").unwrap();
+        assert_eq!(ended.why, Some(Stop::Timeout));
         assert_eq!(heard_state("SBX1 run-state - 1 1 0 0").unwrap().exit, None);
         assert_eq!(heard_state("SBX1 run-state - 1"), None);
     }

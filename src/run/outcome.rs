@@ -29,6 +29,37 @@ pub enum Stop {
     Lingering,
 }
 
+impl Stop {
+    /// The word that the sandbox remembers.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+            Self::Hangup => "hangup",
+            Self::Timeout => "timeout",
+            Self::Silent => "idle",
+            Self::Lingering => "lingering",
+        }
+    }
+
+    /// What a remembered word means; `-` and nothing are no reason. A word we do not know is one all the
+    /// same: the run was ended, whatever its status looks like.
+    pub fn remembered(word: &str) -> Option<Self> {
+        const ALL: [Stop; 6] = [
+            Stop::Interrupted,
+            Stop::Terminated,
+            Stop::Hangup,
+            Stop::Timeout,
+            Stop::Silent,
+            Stop::Lingering,
+        ];
+        match word {
+            "" | "-" => None,
+            word => Some(ALL.into_iter().find(|s| s.word() == word).unwrap_or(Stop::Terminated)),
+        }
+    }
+}
+
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunVerdict {
@@ -99,6 +130,16 @@ pub fn judge(end: End, stop: Option<Stop>, verdict: Option<&Verdict>) -> RunVerd
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_read_back_and_an_unknown_one_is_no_success() {
+        for stop in [Stop::Interrupted, Stop::Timeout, Stop::Silent, Stop::Lingering] {
+            assert_eq!(Stop::remembered(stop.word()), Some(stop));
+        }
+        assert_eq!(Stop::remembered("-"), None);
+        let unknown = Stop::remembered("rained-out");
+        assert_ne!(judge(End::Exit(0), unknown, None).exit, Exit::Ok);
+    }
 
     #[test]
     fn the_sharpest_reason_is_told() {

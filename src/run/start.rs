@@ -1,5 +1,7 @@
 //! The detached runner: from a description of a run to the shell text that starts it, exactly once.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::RunRef;
@@ -29,6 +31,31 @@ pub struct RunSpec {
     pub files: Vec<HomeFile>,
     /// Paths below HOME to remove when the run has ended, however it ended.
     pub forget: Vec<String>,
+    /// For how long.
+    pub limits: Limits,
+}
+
+/// For how long a run may go on. Watched over there, so it holds whether anybody follows the run or not.
+/// Whole seconds, rounded up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The whole time, counted while the machine sleeps too; `None` is for ever.
+    pub total: Option<Duration>,
+    /// The longest time without output; time in which the machine slept is no silence.
+    pub idle: Option<Duration>,
+    /// Between TERM and KILL.
+    pub grace: Duration,
+}
+
+impl Limits {
+    /// The file `limits`; `None` if there is nothing to watch.
+    fn file(self) -> Option<String> {
+        let seconds = |d: Duration| d.as_secs() + u64::from(d.subsec_nanos() > 0);
+        let limit = |d: Option<Duration>| d.map_or(0, |d| seconds(d).max(1));
+        (self.total.is_some() || self.idle.is_some()).then(|| {
+            format!("{} {} {}\n", limit(self.total), limit(self.idle), seconds(self.grace))
+        })
+    }
 }
 
 /// With which terminal a run goes.
@@ -137,6 +164,11 @@ pub fn plan(spec: &RunSpec) -> Result<Start, SpecError> {
             start.line(&format!("echo '{cols} {rows}' >\"$D/tty\""));
         }
         Kind::Exec { tty: None } => start.line(": >\"$D/apart\""),
+    }
+    if let Some(limits) = spec.limits.file() {
+        let guard = concat!(include_str!("scripts/sweep.sh"), include_str!("scripts/guard.sh"));
+        start.put("$D/guard.sh", "guard", guard.as_bytes());
+        start.put("$D/limits", "limits", limits.as_bytes());
     }
     start.launch();
     Ok(start)

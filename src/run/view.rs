@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::outcome::Stop;
 use super::{Offsets, RunRef, Stream, state};
 use crate::daytona::pty::{Pty, PtyEvent, PtyOptions};
 use crate::daytona::script::quote;
@@ -69,6 +70,8 @@ pub enum Seen {
     End {
         /// The recorded exit status.
         exit: Option<i32>,
+        /// Why it was ended, if it did not end by itself.
+        why: Option<Stop>,
         /// Bytes recorded, all of them told before.
         sizes: Offsets,
     },
@@ -142,7 +145,7 @@ struct Watcher {
 /// How one terminal ended.
 enum Round {
     /// Exit status and sizes agree with what was told.
-    Ended(Option<i32>),
+    Ended(i32, Option<Stop>),
     /// Go on in another way.
     Cut(String),
     /// Nobody listens any more.
@@ -172,7 +175,7 @@ impl Watcher {
             if fresh {
                 let before = self.at;
                 let why = match self.round().await {
-                    Round::Ended(exit) => return self.end(exit).await,
+                    Round::Ended(exit, why) => return self.end(Some(exit), why).await,
                     Round::Unheard => return Ok(()),
                     Round::Cut(why) => why,
                 };
@@ -194,11 +197,11 @@ impl Watcher {
             };
             reached = Instant::now();
             if state.exit.is_some() {
-                return self.end(state.exit).await;
+                return self.end(state.exit, state.why).await;
             }
             gone = if state.alive { 0 } else { gone + 1 };
             if gone >= if state.started { LOST_LOOKS } else { LOST_LOOKS_EARLY } {
-                return self.end(None).await;
+                return self.end(None, state.why).await;
             }
             if attempt > 0 || gone > 0 {
                 // Ranges bring the output meanwhile, so the pause stays short.
@@ -229,8 +232,8 @@ impl Watcher {
         Ok(Some(state))
     }
 
-    async fn end(&mut self, exit: Option<i32>) -> Result<(), Error> {
-        let _ = self.say(Seen::End { exit, sizes: self.at }).await;
+    async fn end(&mut self, exit: Option<i32>, why: Option<Stop>) -> Result<(), Error> {
+        let _ = self.say(Seen::End { exit, why, sizes: self.at }).await;
         Ok(())
     }
 
@@ -329,8 +332,8 @@ impl Watcher {
                         Some(false) => {}
                     }
                 }
-                Frame::End { exit, sizes } if sizes == self.at => {
-                    return Some(Round::Ended(Some(exit)));
+                Frame::End { exit, why, sizes } if sizes == self.at => {
+                    return Some(Round::Ended(exit, why));
                 }
                 Frame::End { .. } => return Some(Round::Cut("the view ended early".into())),
                 Frame::Lost => return Some(Round::Cut("the run seems to be gone".into())),
@@ -389,7 +392,7 @@ async fn keep_alive(toolbox: Toolbox, every: Duration) {
 #[derive(Debug, PartialEq, Eq)]
 enum Frame {
     Bytes { stream: Stream, offset: u64, bytes: Bytes },
-    End { exit: i32, sizes: Offsets },
+    End { exit: i32, why: Option<Stop>, sizes: Offsets },
     Lost,
 }
 
@@ -487,7 +490,9 @@ fn head(line: &[u8]) -> Option<Head> {
         "SBXE" => Head::Body(Stream::Err, number()?, number()?),
         "SBXX" => {
             let exit = i32::try_from(number()?).ok()?;
-            Head::Frame(Frame::End { exit, sizes: Offsets { out: number()?, err: number()? } })
+            let sizes = Offsets { out: number()?, err: number()? };
+            let why = words.next().and_then(Stop::remembered);
+            Head::Frame(Frame::End { exit, why, sizes })
         }
         "SBXL" => Head::Frame(Frame::Lost),
         _ => return None,
@@ -524,7 +529,7 @@ mod tests {
             let mut wire = b"$ stty; printf '\\001GO\\002'\r\n\x01G\x1b[?2004h\x01GO\x02".to_vec();
             wire.extend(format!("SBXO 0 {}\n", out.len()).bytes().chain(out.iter().copied()));
             wire.extend(format!("SBXE 0 {}\n", err.len()).bytes().chain(err.iter().copied()));
-            wire.extend(format!("SBXX 7 {} {}\n", out.len(), err.len()).bytes());
+            wire.extend(format!("SBXX 7 {} {} idle\n", out.len(), err.len()).bytes());
             let (mut framing, mut frames, mut rest) = (Framing::default(), Vec::new(), &wire[..]);
             for cut in cuts.iter().cycle() {
                 if rest.is_empty() { break; }
@@ -533,7 +538,8 @@ mod tests {
                 rest = tail;
             }
             let sizes = Offsets { out: out.len() as u64, err: err.len() as u64 };
-            prop_assert_eq!(joined(frames), (out, err, vec![Frame::End { exit: 7, sizes }]));
+            let end = Frame::End { exit: 7, why: Some(Stop::Silent), sizes };
+            prop_assert_eq!(joined(frames), (out, err, vec![end]));
         }
     }
 

@@ -4,8 +4,9 @@ live=" $(cat /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n' | sed -n 's/^SANDBO
 for D in "$RUNS"/*; do
   [ -d "$D/start" ] || continue
   R=${D##*/}; e=-; [ ! -e "$D/exit" ] || e=$(cat "$D/exit")
+  w=-; [ ! -e "$D/ended" ] || w=$(cat "$D/ended")
   t=$(cat "$D/began" 2>/dev/null); alive=0
   case "$live" in *" $R "*) alive=1 ;; esac
-  say run-listed "$R" "${t:-0}" $e $alive $(size "$D/out") $(size "$D/err")
+  say run-listed "$R" "${t:-0}" $e $alive $(size "$D/out") $(size "$D/err") $w
 done
 :

@@ -8,6 +8,7 @@ $S sh -c '
   D=$1; R=$2
   echo $$ >"$D/pid.n"; mv "$D/pid.n" "$D/pid"
   : >>"$D/out"; : >>"$D/err"
+  [ ! -e "$D/limits" ] || sh "$D/guard.sh" "$D" "$R" &
   # Subshells, because dash would say Terminated where a simple command is redirected.
   t=no
   if [ -e "$D/tty" ]; then

@@ -1,8 +1,8 @@
 # sh view.sh DIR RUN OUT ERR: prints what the run recorded, from these offsets on, in frames.
-#   SBXO offset length LF bytes    standard output, or the terminal
-#   SBXE offset length LF bytes    standard error
-#   SBXX exit outsize errsize LF   the end
-#   SBXL outsize errsize LF        no exit status and nothing left of the run
+#   SBXO offset length LF bytes        standard output, or the terminal
+#   SBXE offset length LF bytes        standard error
+#   SBXX exit outsize errsize why LF   the end; `-` if it ended by itself
+#   SBXL outsize errsize LF            no exit status and nothing left of the run
 # The exit file is looked at before the sizes, so the last round shows everything. A file descriptor
 # keeps the place: no tool has to find an offset in a long log twice.
 D=$1; R=$2; a=$3; b=$4; i=0; lost=0; f=0
@@ -12,12 +12,7 @@ seek() { dd bs=65536 skip=$(($1 / 65536)) count=0 2>/dev/null; dd bs=1 skip=$(($
 nap() {
   if [ $f -lt 50 ]; then f=$((f + 1)); sleep 0.02 2>/dev/null || sleep 1; else sleep 0.1 2>/dev/null || sleep 1; fi
 }
-alive() {
-  for p in /proc/[0-9]*; do
-    grep -qz "^SANDBOX_CODER_RUN=$R$" "$p/environ" 2>/dev/null && return 0
-  done
-  return 1
-}
+alive() { grep -qz "^SANDBOX_CODER_RUN=$R$" /proc/[0-9]*/environ 2>/dev/null; }
 n=0; while [ ! -e "$D/out" ] || [ ! -e "$D/err" ]; do
   nap; n=$((n + 1)); [ $n -lt 340 ] || { printf 'SBXL 0 0\n'; sleep 20; exit; }
 done
@@ -34,7 +29,10 @@ while :; do
     k=$((m - b)); [ $k -le 65536 ] || k=65536
     printf 'SBXE %s %s\n' "$b" "$k"; dd bs=$k count=1 <&4 2>/dev/null; b=$((b + k)); quiet=0
   done
-  [ -z "$e" ] || { printf 'SBXX %s %s %s\n' "$e" "$n" "$m"; break; }
+  [ -z "$e" ] || {
+    w=-; [ ! -e "$D/ended" ] || w=$(cat "$D/ended")
+    printf 'SBXX %s %s %s %s\n' "$e" "$n" "$m" "${w:-stopped}"; break
+  }
   if [ $quiet = 0 ]; then i=0; lost=0; f=0; else
     i=$((i + 1))
     if [ $i -ge 30 ]; then

@@ -206,6 +206,85 @@ fn time_limits_end_the_agent_and_bring_its_work_home() {
 }
 
 #[test]
+fn a_detached_run_keeps_its_time_and_tells_why_it_ended() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    for limit in ["--timeout", "--idle-timeout"] {
+        // The agent makes its end look like a success.
+        let script = format!("trap 'exit 0' TERM; echo {limit} >a; sleep 600 & wait");
+        let _ = cx.agent(&script, &["--detach", limit, "1"]).exits(0);
+        let ran = cx.run(["attach", "--json"]).exits(124);
+        assert_eq!(ran.of_type("error")[0]["code"], "agent.timeout");
+        assert_eq!(cx.read("a"), format!("{limit}\n"));
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_by_a_signal_is_no_success_later() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let mut run = agent(&cx, "trap 'exit 0' TERM; echo started; sleep 600 & wait", &[]);
+    run.until("\"data\":\"started\"");
+    run.signal(Signal::INT);
+    let id = run.end().exits(130).events()[0]["run"].as_str().unwrap().to_owned();
+    let again = cx.run(["attach", "--json", &id]).exits(130);
+    assert_eq!(again.of_type("error")[0]["code"], "run.interrupted");
+}
+
+#[test]
+fn an_agent_that_is_killed_or_whose_sandbox_stops_is_no_success() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let killed = cx.agent("echo 2 >a; kill -9 $$", &["--json"]).exits(1);
+    assert_eq!(killed.of_type("done")[0]["agent"]["exit_code"], 137, "{}", killed.stdout);
+    assert_eq!(cx.read("a"), "2\n");
+    let mut run = agent(&cx, "echo 3 >a; echo started; sleep 600", &[]);
+    run.until("\"data\":\"started\"");
+    let _ = cx.run(["stop"]).exits(0);
+    let ended = run.end().exits(69);
+    one_done(&ended);
+    // It is started again for a look; the run is still gone, and its work is there.
+    let id = ended.events()[0]["run"].as_str().unwrap().to_owned();
+    let _ = cx.run(["attach", &id]).exits(69);
+    assert_eq!(cx.read("a"), "3\n");
+}
+
+/// A pipe that nobody reads, and the command that writes into it.
+fn unread(cx: &TestContext, script: &str, more: &[&str]) -> (Child, std::process::ChildStdout) {
+    let mut command = cx.command(["run", "--agent-command", script]);
+    command.args(more).arg("do it");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let pipe = child.stdout.take().unwrap();
+    (child, pipe)
+}
+
+#[test]
+fn a_reader_that_never_reads_holds_up_no_limit_and_no_result() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    // Far more than a pipe and our own buffers hold.
+    let flood = "yes a-line-of-output | head -n 300000";
+    let (mut child, pipe) =
+        unread(&cx, &format!("{flood}; echo 2 >a; sleep 600"), &["--timeout", "4"]);
+    assert_eq!(child.wait().unwrap().code(), Some(124));
+    assert_eq!(cx.read("a"), "2\n");
+    drop(pipe);
+    // It ended well long before; nobody reads what it said, and its verdict is known all the same.
+    let (mut child, pipe) = unread(&cx, &format!("{flood}; echo 3 >a"), &["--timeout", "6"]);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(cx.read("a"), "3\n");
+    drop(pipe);
+}
+
+#[test]
+fn a_signal_ends_a_run_whose_reader_is_stuck() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let script = "echo 2 >a; yes a-line-of-output";
+    let (mut child, pipe) = unread(&cx, script, &[]);
+    let far = || cx.run(["exec", "--no-sync", "--", "cat", "a"]).stdout == "2\n";
+    while !far() {}
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(pipe);
+}
+
+#[test]
 fn a_second_command_waits_only_when_asked_to() {
     let cx = TestContext::new(&[("a", "1\n")]);
     let mut run =

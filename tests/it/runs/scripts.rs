@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use sandbox_coder::agent::HomeFile;
 use sandbox_coder::daytona::script::Script;
-use sandbox_coder::run::start::{Kind, RunSpec, Started, What, heard, plan};
+use sandbox_coder::run::outcome::Stop;
+use sandbox_coder::run::start::{Kind, Limits, RunSpec, Started, What, heard, plan};
 use sandbox_coder::run::stop::{Signal, heard_signal, heard_stop, signal_step, stop_step};
 use sandbox_coder::run::{RunRef, RunState, heard_state, state_step};
 
@@ -41,6 +42,7 @@ impl Place {
             stdin: None,
             files: Vec::new(),
             forget: Vec::new(),
+            limits: Limits::default(),
         }
     }
 
@@ -107,7 +109,7 @@ impl Place {
 
     fn stop(&self, grace: u64) -> (Option<i32>, bool) {
         let mut script = Script::new();
-        stop_step(&mut script, &self.run, Duration::from_secs(grace));
+        stop_step(&mut script, &self.run, Stop::Terminated, Duration::from_secs(grace));
         let stopped = heard_stop(&self.execute(&script)).unwrap();
         (stopped.exit, stopped.left)
     }
@@ -287,6 +289,102 @@ fn a_sweep_ends_whatever_carries_the_marker() {
     });
 }
 
+/// Limits with a second between TERM and KILL.
+fn limits(total: Option<u64>, idle: Option<u64>) -> Limits {
+    let seconds = |s: Option<u64>| s.map(Duration::from_secs);
+    Limits { total: seconds(total), idle: seconds(idle), grace: Duration::from_secs(1) }
+}
+
+const DEAF: &str = "trap '' TERM; echo up; while :; do sleep 0.2; done";
+
+#[test]
+fn a_limit_ends_a_run_that_nobody_follows() {
+    in_every_shell(|place| {
+        let mut spec = place.spec(What::Shell(format!("setsid sh -c \"{DEAF}\" & {DEAF}")));
+        spec.limits = limits(Some(1), None);
+        place.start(&spec);
+        assert_eq!(place.finish(), 137);
+        let state = place.state();
+        assert_eq!((state.exit, state.why), (Some(137), Some(Stop::Timeout)));
+        assert_eq!(place.stop(0), (Some(137), false));
+    });
+    in_every_shell(|place| {
+        let mut spec = place.spec(What::Shell("echo up; sleep 1000".into()));
+        spec.limits = limits(Some(1000), Some(1));
+        place.start(&spec);
+        assert_eq!(place.finish(), 143);
+        assert_eq!(place.state().why, Some(Stop::Silent));
+        assert_eq!(place.file("out"), b"up\n");
+    });
+}
+
+#[test]
+fn who_talks_is_not_silent_and_who_ended_was_not_ended() {
+    let place = Place::new(Path::new("/bin/sh"));
+    let talk = "i=0; while [ $i -lt 32 ]; do echo $i; sleep 0.25; i=$((i+1)); done";
+    let mut spec = place.spec(What::Shell(talk.into()));
+    spec.limits = limits(Some(1000), Some(6));
+    place.start(&spec);
+    assert_eq!(place.finish(), 0);
+    assert_eq!(place.state().why, None);
+    assert_eq!(place.stop(0), (Some(0), false));
+    assert_eq!(place.state().why, None, "a reason came after the end");
+}
+
+#[test]
+fn a_run_that_was_stopped_is_no_success_whatever_its_status() {
+    in_every_shell(|place| {
+        // Some terminals' recorders end with 0 when they are ended.
+        let mut spec =
+            place.spec(What::Shell("trap 'exit 0' TERM; echo up; sleep 1000 & wait".into()));
+        spec.kind = Kind::Agent { cols: 80, rows: 25 };
+        place.start(&spec);
+        place.until("the agent", || (place.file("out") == b"up\n").then_some(()));
+        let (exit, left) = place.stop(5);
+        assert_eq!((exit, left), (Some(0), false));
+        assert_eq!(place.state().why, Some(Stop::Terminated));
+        let mut script = Script::new();
+        stop_step(&mut script, &place.run, Stop::Timeout, Duration::ZERO);
+        let again = heard_stop(&place.execute(&script)).unwrap();
+        assert_eq!(again.why, Some(Stop::Terminated), "the first reason stays");
+    });
+}
+
+#[test]
+fn the_limit_holds_for_an_agent_whose_runner_was_killed_alone() {
+    in_every_shell(|place| {
+        let mut spec = place.spec(What::Shell(DEAF.into()));
+        spec.limits = limits(Some(4), None);
+        place.start(&spec);
+        place.until("the agent", || (place.file("out") == b"up\n").then_some(()));
+        let pid = String::from_utf8(place.file("pid")).unwrap();
+        assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
+        let state = place.until("the end", || Some(place.state()).filter(|s| !s.alive));
+        assert_eq!((state.exit, state.why), (None, Some(Stop::Timeout)));
+    });
+}
+
+#[test]
+fn the_guard_of_a_run_leaves_with_it() {
+    in_every_shell(|place| {
+        let guards = || {
+            let wanted = format!("{}/guard.sh", place.run.dir);
+            let lines = fs::read_dir("/proc").unwrap().flatten();
+            let lines = lines.filter_map(|e| fs::read(e.path().join("cmdline")).ok());
+            lines.filter(|l| String::from_utf8_lossy(l).contains(&wanted)).count()
+        };
+        let mut spec = place.spec(What::Shell("read go <\"$HOME/fifo\"; exit 7".into()));
+        spec.limits = limits(Some(1000), Some(1000));
+        let fifo = place.home.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        place.start(&spec);
+        place.until("the guard", || (guards() > 0).then_some(()));
+        fs::write(&fifo, "go\n").unwrap();
+        assert_eq!(place.finish(), 7);
+        place.until("the guard's end", || (guards() == 0).then_some(()));
+    });
+}
+
 #[test]
 fn the_view_prints_the_record_from_any_offset() {
     in_every_shell(|place| {
@@ -305,7 +403,7 @@ fn the_view_prints_the_record_from_any_offset() {
                 .unwrap();
             // It stays until its reader closes the terminal.
             let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
-            let end = format!("SBXX 4 {} 2\n", record.len());
+            let end = format!("SBXX 4 {} 2 -\n", record.len());
             while !seen.ends_with(end.as_bytes()) {
                 let n = view.stdout.as_mut().unwrap().read(&mut piece).unwrap();
                 assert!(n > 0, "the view ended early");
@@ -315,7 +413,7 @@ fn the_view_prints_the_record_from_any_offset() {
             view.wait().unwrap();
             let (out, rest) = unframe(&seen, from);
             assert!(out == record[from..], "from {from}");
-            assert_eq!(rest, format!("SBXX 4 {} 2", record.len()));
+            assert_eq!(rest, format!("SBXX 4 {} 2 -", record.len()));
         }
     });
 }

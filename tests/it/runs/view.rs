@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 use sandbox_coder::daytona::retry::Policy;
 use sandbox_coder::daytona::script::Script;
 use sandbox_coder::daytona::{Client, Credential, Endpoint, Limits, Toolbox};
+use sandbox_coder::run::outcome::Stop;
 use sandbox_coder::run::start::{Kind, RunSpec, Started, What, heard, plan};
 use sandbox_coder::run::view::{Seen, ViewOptions, follow};
 use sandbox_coder::run::{Offsets, RunRef, Stream, list, stop};
@@ -73,6 +74,7 @@ impl Place {
             stdin: None,
             files: Vec::new(),
             forget: Vec::new(),
+            limits: Default::default(),
         }
     }
 }
@@ -106,7 +108,7 @@ async fn follow_all(toolbox: &Toolbox, run: &RunRef, options: ViewOptions) -> Fo
                 all.extend_from_slice(&bytes);
             }
             Seen::Trouble { .. } => followed.losses += 1,
-            Seen::End { exit, sizes } => {
+            Seen::End { exit, sizes, .. } => {
                 let told =
                     Offsets { out: followed.out.len() as u64, err: followed.err.len() as u64 };
                 assert_eq!(sizes, told);
@@ -241,12 +243,19 @@ async fn a_run_whose_processes_are_gone_is_lost_and_says_so() {
     let pid = std::fs::read_to_string(format!("{}/pid", spec.run.dir)).unwrap();
     let killed = std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap();
     assert!(killed.success());
-    stop::stop(&toolbox, &spec.run, Duration::ZERO).await.unwrap();
+    stop::stop(&toolbox, &spec.run, Stop::Terminated, Duration::ZERO).await.unwrap();
     let mut last = None;
     while let Some(seen) = view.next().await {
         last = Some(seen.unwrap());
     }
-    assert_eq!(last, Some(Seen::End { exit: None, sizes: Offsets { out: 6, err: 0 } }));
+    assert_eq!(
+        last,
+        Some(Seen::End {
+            exit: None,
+            why: Some(Stop::Terminated),
+            sizes: Offsets { out: 6, err: 0 }
+        })
+    );
     view.close().await;
 }
 
@@ -258,10 +267,18 @@ async fn a_stop_is_seen_by_the_view_as_the_recorded_status() {
     start(&toolbox, &spec).await;
     let mut view = follow(&toolbox, &spec.run, Offsets::default(), ViewOptions::default());
     view.next().await.unwrap().unwrap();
-    let stopped = stop::stop(&toolbox, &spec.run, Duration::from_secs(1)).await.unwrap();
+    let stopped =
+        stop::stop(&toolbox, &spec.run, Stop::Terminated, Duration::from_secs(1)).await.unwrap();
     assert_eq!((stopped.exit, stopped.left), (Some(143), false));
     let end = view.next().await.unwrap().unwrap();
-    assert_eq!(end, Seen::End { exit: Some(143), sizes: Offsets { out: 6, err: 0 } });
+    assert_eq!(
+        end,
+        Seen::End {
+            exit: Some(143),
+            why: Some(Stop::Terminated),
+            sizes: Offsets { out: 6, err: 0 }
+        }
+    );
     view.close().await;
 }
 
