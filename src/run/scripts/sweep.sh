@@ -1,7 +1,7 @@
 # Needs D (the run's folder) and R (its id): finds and ends what carries the run's marker.
 sweep() {
   found=1
-  for p in $(grep -lz "^SANDBOX_CODER_RUN=$R$" /proc/[0-9]*/environ 2>/dev/null); do
+  for p in $(grep -lz "^SANDBOX_CODER_RUN=$R$" /proc/[0-9]*/environ 2>/dev/null | tr "\0" "\n"); do
     p=${p#/proc/}; kill -$1 "${p%/environ}" 2>/dev/null && found=0
   done
   return $found
