@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Phase, PhaseState, Stream};
-use crate::secret::Secret;
+use crate::secret::{Print, Secret};
 
 /// What travels to the reader.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub enum Report {
     },
     /// From now on, mask this value.
     Secret(Secret),
+    /// From now on, mask the value with this print.
+    Print(Print),
 }
 
 /// The sending end. Cheap to clone.
@@ -102,6 +104,11 @@ impl Reporter {
     /// Has a value masked from now on.
     pub async fn secret(&self, secret: Secret) {
         self.send(Report::Secret(secret)).await;
+    }
+
+    /// Has the value with this print masked from now on.
+    pub async fn print(&self, print: Print) {
+        self.send(Report::Print(print)).await;
     }
 
     /// Tells a warning.

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+mod print;
+
+pub use print::Print;
+
 /// A credential. It has no way to print itself but `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -87,6 +91,7 @@ fn drawn_by_lot(value: &str) -> bool {
 #[derive(Clone, Default)]
 pub struct Scrubber {
     needles: Vec<String>,
+    prints: Vec<Print>,
 }
 
 impl Scrubber {
@@ -95,15 +100,14 @@ impl Scrubber {
 
     /// Adds a value, together with its spelling inside a JSON string. Short ones are left out.
     pub fn add(&mut self, secret: &Secret) {
-        let value = secret.expose().trim();
-        if value.len() < Self::MIN_LEN {
-            return;
+        for spelling in spellings(secret) {
+            self.add_needle(spelling);
         }
-        let quoted = serde_json::Value::from(value).to_string();
-        for needle in [value, &quoted[1..quoted.len() - 1]] {
-            if !self.needles.iter().any(|n| n == needle) {
-                self.needles.push(needle.to_owned());
-            }
+    }
+
+    fn add_needle(&mut self, needle: String) {
+        if !self.needles.contains(&needle) {
+            self.needles.push(needle);
         }
         // Longest first, so that a secret which contains another is masked whole.
         self.needles.sort_by_key(|n| std::cmp::Reverse(n.len()));
@@ -140,6 +144,18 @@ impl Scrubber {
     }
 }
 
+/// How a value may be spelled in a text: as it is, and inside a JSON string.
+fn spellings(secret: &Secret) -> Vec<String> {
+    let value = secret.expose().trim();
+    if value.len() < Scrubber::MIN_LEN {
+        return Vec::new();
+    }
+    let quoted = serde_json::Value::from(value).to_string();
+    let mut found = vec![value.to_owned(), quoted[1..quoted.len() - 1].to_owned()];
+    found.dedup();
+    found
+}
+
 /// Masks values in a stream of bytes, also where a value is cut between two pieces.
 #[derive(Debug, Default)]
 pub struct StreamScrubber {
@@ -149,12 +165,13 @@ pub struct StreamScrubber {
 impl StreamScrubber {
     /// Takes the next piece and returns what can be shown of it: all but an end that may be the
     /// beginning of a value.
-    pub fn push(&mut self, scrubber: &Scrubber, piece: &[u8]) -> Vec<u8> {
-        if scrubber.needles.is_empty() && self.held.is_empty() {
+    pub fn push(&mut self, scrubber: &mut Scrubber, piece: &[u8]) -> Vec<u8> {
+        if scrubber.needles.is_empty() && scrubber.prints.is_empty() && self.held.is_empty() {
             return piece.to_vec();
         }
         let mut data = std::mem::take(&mut self.held);
         data.extend_from_slice(piece);
+        scrubber.learn(&data);
         let mut out = Vec::with_capacity(data.len());
         let mut at = 0;
         while let Some((found, len)) = scrubber.first_in(&data[at..]) {
@@ -162,7 +179,8 @@ impl StreamScrubber {
             out.extend_from_slice(b"***");
             at += found + len;
         }
-        let keep = scrubber.beginning_at_end_of(&data[at..]);
+        let rest = &data[at..];
+        let keep = scrubber.beginning_at_end_of(rest).max(scrubber.unsure_at_end_of(rest));
         out.extend_from_slice(&data[at..data.len() - keep]);
         self.held = data.split_off(data.len() - keep);
         out
@@ -176,7 +194,7 @@ impl StreamScrubber {
 
 impl fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scrubber({} values)", self.needles.len())
+        write!(f, "Scrubber({} values)", self.needles.len() + self.prints.len())
     }
 }
 
@@ -233,8 +251,8 @@ mod tests {
         let text = b"x sk-12345678 sk-1 y sk-12345678";
         for cut in 0..=text.len() {
             let mut stream = StreamScrubber::default();
-            let mut out = stream.push(&scrubber, &text[..cut]);
-            out.extend(stream.push(&scrubber, &text[cut..]));
+            let mut out = stream.push(&mut scrubber, &text[..cut]);
+            out.extend(stream.push(&mut scrubber, &text[cut..]));
             out.extend(stream.finish());
             assert_eq!(String::from_utf8(out).unwrap(), "x *** sk-1 y ***", "cut at {cut}");
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::launch::{Invocation, LaunchRequest};
-use super::parser::{Dialect, Facts, clip, str_at, tool_title, u64_at};
+use super::parser::{Dialect, Facts, clip, clip_to, str_at, tool_title, u64_at};
 use super::provider::Failure;
 use super::verdict::{Outcome, Unusable};
 use crate::event::{AgentEvent, ToolStatus, Usage, UsageScope};
@@ -26,6 +26,9 @@ pub(super) fn invocation(request: &LaunchRequest) -> Invocation {
     args.extend(["-p".to_owned(), String::new()]);
     Invocation { args, env: Vec::new() }
 }
+
+/// Bytes of a notice: behind its own words gemini prints whole answers.
+const NOTICE: usize = 200;
 
 #[derive(Debug, Default)]
 pub(super) struct Gemini {
@@ -71,7 +74,12 @@ impl Dialect for Gemini {
         }
     }
 
-    fn text(&mut self, _line: &str, _facts: &mut Facts, _out: &mut Vec<AgentEvent>) {}
+    fn text(&mut self, line: &str, _facts: &mut Facts, out: &mut Vec<AgentEvent>) {
+        // `Attempt 3 failed with status 500. Retrying with backoff... Error: ...`, up to ten times
+        if line.starts_with("Attempt ") && line.contains("Retrying") {
+            out.push(AgentEvent::Notice { message: clip_to(line, NOTICE) });
+        }
+    }
 
     fn terminal(&self, _facts: &Facts) -> bool {
         self.ended

@@ -164,8 +164,10 @@ fn check_session(agent: Kind, session: &str) -> Result<(), Error> {
     }
     match agent {
         Kind::Opencode if !session.starts_with("ses_") => bad("its ids begin with `ses_`"),
-        // codex starts a new thread, silently, for what is no uuid
-        Kind::Codex | Kind::Claude if uuid::Uuid::try_parse(session).is_err() => {
+        // codex starts a new thread, silently, for what is no uuid; gemini takes `latest` and numbers
+        Kind::Claude | Kind::Codex | Kind::Gemini | Kind::Qwen
+            if uuid::Uuid::try_parse(session).is_err() =>
+        {
             bad("its ids are uuids")
         }
         _ => Ok(()),
@@ -234,6 +236,8 @@ mod tests {
             bad(Kind::Opencode, Some("abc"), None),
             bad(Kind::Codex, Some("nonsense"), None),
             bad(Kind::Claude, Some("a title"), None),
+            bad(Kind::Gemini, Some("latest"), None),
+            bad(Kind::Qwen, Some("1"), None),
             bad(Kind::Opencode, None, Some("gpt-5")),
             bad(Kind::Codex, None, Some("-x")),
             bad(Kind::Command, None, None),

@@ -57,6 +57,8 @@ pub(super) struct Facts {
     pub asked: Option<String>,
     pub usage: Usage,
     pub error: Option<Failure>,
+    /// The last notice, while nothing else was said after it.
+    trouble: Option<String>,
     tail: VecDeque<String>,
     setup: Option<(Unusable, String)>,
     started: bool,
@@ -163,6 +165,17 @@ impl Parser {
 
     /// Reads one line, as [`Lines`](super::Lines) delivers it.
     pub fn line(&mut self, line: &[u8]) -> Parsed {
+        let parsed = self.parse(line);
+        for event in &parsed.events {
+            self.facts.trouble = match event {
+                AgentEvent::Notice { message } => Some(message.clone()),
+                _ => None,
+            };
+        }
+        parsed
+    }
+
+    fn parse(&mut self, line: &[u8]) -> Parsed {
         let mut events = Vec::new();
         if let Some((kind, json)) = self.object(line) {
             self.dialect.event(&kind, &json, &mut self.facts, &mut events);
@@ -235,6 +248,7 @@ impl Parser {
                 || outcome == Outcome::Unusable(Unusable::InstallFailed),
             http_status: error.and_then(|e| e.status),
             exit_mismatch: mismatch,
+            trouble: self.facts.trouble,
             session: self.facts.session,
             usage: self.facts.usage,
             tail: self.facts.tail.into(),
@@ -304,7 +318,8 @@ pub(super) fn clip(text: &str) -> String {
     clip_to(text, OUTPUT_KEPT)
 }
 
-fn clip_to(text: &str, limit: usize) -> String {
+/// A text cut to so many bytes, at a character.
+pub(super) fn clip_to(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_owned();
     }

@@ -67,6 +67,8 @@ pub struct Verdict {
     pub http_status: Option<u16>,
     /// The exit status and the agent's own words contradict each other.
     pub exit_mismatch: bool,
+    /// What it complained of last, if it said nothing after that: mostly a provider it tries again.
+    pub trouble: Option<String>,
     /// The last lines that were no events.
     pub tail: Vec<String>,
 }

@@ -26,7 +26,7 @@ pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summar
     run::resume_with(cx, &["attach", &record.id]);
     let kind = Kind::parse(&record.agent).unwrap_or(Kind::Command);
     let json = !matches!(kind, Kind::Command);
-    run::mask_lent(cx, kind).await;
+    run::mask_lent(cx, &record).await;
     let parser = (record.kind == RunKind::Agent).then(|| Parser::new(kind, None));
     // All of it is read again: the agent's verdict needs every line, and nothing is stored twice here.
     let reader = Reader::new(kind.name(), parser, json, cx.config.raw, Offsets::default());
@@ -51,7 +51,7 @@ pub async fn logs(
     let service = cx.until_signal(Service::connect(cx)).await?;
     let ready = cx.until_signal(reach(cx, &open, &service, &record)).await?;
     let run = run_ref(&ready, &record);
-    run::mask_lent(cx, Kind::parse(&record.agent).unwrap_or(Kind::Command)).await;
+    run::mask_lent(cx, &record).await;
     if following {
         let reader = Reader::new("logs", None, false, true, Offsets { out: from, err: 0 });
         let from = Offsets { out: from, err: 0 };

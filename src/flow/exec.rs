@@ -60,6 +60,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     };
     let start = start::plan(&spec)?;
     let mut record = record(cx, &request, &ready);
+    record.lent = run::prints(&run::given_secrets(cx)?);
     if request.no_sync {
         open.memory.save_run(&record)?;
         // Without the worktree's lock there is only this mark: what is done now is not here.

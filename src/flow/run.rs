@@ -22,6 +22,7 @@ use crate::exit::{ErrorCode, Exit};
 use crate::run::outcome::{self, End, RunVerdict};
 use crate::run::start::{self, RunSpec, What};
 use crate::run::{Offsets, RunRef};
+use crate::secret::{self, Print, Secret};
 use crate::state::{RunKind, RunRecord};
 use crate::wire::sandbox::SandboxState;
 
@@ -66,6 +67,7 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     safety::refuse_beside(&open, &ready.toolbox, &ready.home, &cx.run).await?;
     set_up(cx, &mut open, &ready).await?;
     let mut record = record(cx, kind, &request, &ready);
+    record.lent = prints(credentials.secrets.iter().chain(&given_secrets(cx)?));
     launch_run(cx, &mut open, &ready, &start, &mut record).await?;
     let told = Event::Agent {
         state: AgentState::Started,
@@ -352,20 +354,29 @@ pub fn given_variables(cx: &Context) -> anyhow::Result<Vec<(String, String)>> {
     Ok(out)
 }
 
+/// The secrets among the given variables.
+pub fn given_secrets(cx: &Context) -> anyhow::Result<Vec<Secret>> {
+    let given = given_variables(cx)?;
+    Ok(given.iter().flat_map(|(name, value)| secret::in_variable(name, value)).collect())
+}
+
 /// Has the secrets among the given variables masked from here on.
 pub async fn mask_given(cx: &Context) -> anyhow::Result<()> {
-    for (name, value) in given_variables(cx)? {
-        for secret in crate::secret::in_variable(&name, &value) {
-            cx.reporter.secret(secret).await;
-        }
+    for secret in given_secrets(cx)? {
+        cx.reporter.secret(secret).await;
     }
     Ok(())
 }
 
-/// Has what a run of this agent may have been lent masked: for those who only read what it said.
-pub async fn mask_lent(cx: &Context, kind: Kind) {
-    for secret in find_credentials(cx, kind).secrets {
-        cx.reporter.secret(secret).await;
+/// What a run's record keeps of the values it is lent.
+pub fn prints<'s>(secrets: impl IntoIterator<Item = &'s Secret>) -> Vec<Print> {
+    secrets.into_iter().flat_map(Print::of).collect()
+}
+
+/// Has what a run was lent masked: for those who only read what it said.
+pub async fn mask_lent(cx: &Context, record: &RunRecord) {
+    for print in &record.lent {
+        cx.reporter.print(print.clone()).await;
     }
 }
 
@@ -389,8 +400,10 @@ fn find_credentials(cx: &Context, kind: Kind) -> Credentials {
     let need = Need {
         model: cx.config.model.clone(),
         given,
-        long_lived: BTreeSet::new(),
-        timeout_s: Some(cx.config.timeout.as_secs()),
+        timeout_s: Some(match cx.config.timeout.as_secs() {
+            0 => u64::MAX,
+            limit => limit,
+        }),
     };
     credentials::gather(kind, &need, &Host::here(home))
 }
@@ -470,7 +483,7 @@ async fn refuse_fresh_over_work(
 /// The repository's own set-up, once per sandbox and text.
 async fn set_up(cx: &Context, open: &mut Open, ready: &Ready) -> anyhow::Result<()> {
     let Some(setup) = &cx.config.setup else { return Ok(()) };
-    let print = crate::secret::fingerprint(setup);
+    let print = secret::fingerprint(setup);
     if open.record.sandbox.as_ref().and_then(|s| s.setup.as_ref()) == Some(&print) {
         return Ok(());
     }

@@ -102,10 +102,12 @@ pub fn judge(end: End, stop: Option<Stop>, verdict: Option<&Verdict>) -> RunVerd
         Some(Stop::Terminated) => return told(ErrorCode::RunTerminated, "terminated".into()),
         Some(Stop::Hangup) => return told(ErrorCode::RunHangup, "the terminal went away".into()),
         Some(Stop::Timeout) => {
-            return told(ErrorCode::AgentTimeout, "the agent exceeded its time".into());
+            let message = with_trouble("the agent exceeded its time", verdict);
+            return told(ErrorCode::AgentTimeout, message);
         }
         Some(Stop::Silent) => {
-            return told(ErrorCode::AgentTimeout, "the agent was silent for too long".into());
+            let message = with_trouble("the agent was silent for too long", verdict);
+            return told(ErrorCode::AgentTimeout, message);
         }
         Some(Stop::Lingering) | None => {}
     }
@@ -124,6 +126,14 @@ pub fn judge(end: End, stop: Option<Stop>, verdict: Option<&Verdict>) -> RunVerd
         End::Exit(137) => told(ErrorCode::AgentKilled, "the command was killed".into()),
         End::Exit(status) => told(ErrorCode::AgentFailed, format!("exit status {status}")),
         End::Lost => told(ErrorCode::AgentKilled, "the command had to be ended".into()),
+    }
+}
+
+/// An agent that was at its third retry did not just work too slowly.
+fn with_trouble(words: &str, verdict: Option<&Verdict>) -> String {
+    match verdict.and_then(|v| v.trouble.as_deref()) {
+        Some(trouble) => format!("{words}; it last said: {trouble}"),
+        None => words.to_owned(),
     }
 }
 
@@ -161,5 +171,26 @@ mod tests {
             assert_eq!(verdict.code, code, "{end:?} {stop:?}");
             assert_eq!(verdict.exit == Exit::Ok, code.is_none());
         }
+    }
+
+    #[test]
+    fn a_time_that_is_up_while_the_provider_fails_says_so() {
+        let retry = br#"{"type":"system","subtype":"api_retry","attempt":3,"max_retries":10,"error_status":500,"error":"server_error"}"#;
+        let words =
+            br#"{"type":"assistant","message":{"content":[{"type":"text","text":"Well."}]}}"#;
+        let message = |lines: &[&[u8]]| {
+            let mut parser = agent::Parser::new(agent::Kind::Claude, None);
+            for line in lines {
+                parser.line(line);
+            }
+            let stop = Some(Stop::Timeout);
+            let verdict = parser.finish(ended(End::Exit(143), stop));
+            judge(End::Exit(143), stop, Some(&verdict)).message
+        };
+        assert_eq!(
+            message(&[words, retry]),
+            "the agent exceeded its time; it last said: retry 3 of 10: 500 server_error"
+        );
+        assert_eq!(message(&[retry, words]), "the agent exceeded its time");
     }
 }

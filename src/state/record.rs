@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::secret::Print;
+
 /// The format of the files. A newer one is refused, an older one is read.
 pub const FORMAT: u32 = 1;
 
@@ -92,6 +94,9 @@ pub struct RunRecord {
     pub applied: u64,
     /// Process that started it, for people.
     pub pid: u32,
+    /// What it was lent, so that whoever shows its output later can mask it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lent: Vec<Print>,
 }
 
 impl RunRecord {

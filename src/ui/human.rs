@@ -203,7 +203,13 @@ impl Human {
         self.progress.clear();
         let files = done.files;
         let changed = files.added + files.modified;
+        let usage = done.agent.as_ref().map(|a| a.usage).filter(|u| u.input + u.output > 0);
         if !self.options.terminal {
+            if let Some(usage) = usage {
+                let cost = usage.cost_usd.map(|c| format!(" cost_usd={c:.4}")).unwrap_or_default();
+                let line = format!("tokens_in={} tokens_out={}{cost}", usage.input, usage.output);
+                self.marker(text, "usage", &line);
+            }
             let agent =
                 done.agent.as_ref().and_then(|a| a.exit_code).map(|c| format!(" agent_exit={c}"));
             let line = format!(
@@ -220,9 +226,9 @@ impl Human {
             (c, 0) => plural(c, "file changed", "files changed"),
             (c, d) => format!("{}, {d} deleted", plural(c, "file changed", "files changed")),
         }];
-        if let Some(agent) = done.agent.as_ref().filter(|a| a.usage.input + a.usage.output > 0) {
-            parts.push(format!("{} tokens in, {} out", agent.usage.input, agent.usage.output));
-            if let Some(cost) = agent.usage.cost_usd.filter(|c| *c > 0.0) {
+        if let Some(usage) = usage {
+            parts.push(format!("{} tokens in, {} out", usage.input, usage.output));
+            if let Some(cost) = usage.cost_usd.filter(|c| *c > 0.0) {
                 parts.push(format!("${cost:.4}"));
             }
         }
@@ -343,7 +349,7 @@ fn phase_words(phase: Phase) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::EventPath;
+    use crate::event::{AgentDone, EventPath, Usage};
     use crate::exit::Exit;
     use crate::rel_path::RelPath;
 
@@ -378,6 +384,33 @@ mod tests {
         assert_eq!(human.event(&file(b"a", FileOp::Delete)).stderr, "D a\n");
         let done = Event::Done(Box::new(Done::plain(Exit::Ok)));
         assert_eq!(human.event(&done).stderr, "done: nothing changed · 0.0 s\n");
+    }
+
+    #[test]
+    fn tokens_and_money_are_told_at_the_end() {
+        let usage = Usage { input: 120, output: 7, cost_usd: Some(0.25), ..Usage::default() };
+        let agent = AgentDone {
+            name: "claude".into(),
+            exit_code: Some(0),
+            session: None,
+            duration_s: 1.0,
+            usage,
+        };
+        let done = Done { agent: Some(agent), ..Done::plain(Exit::Ok) };
+        let told = |options: Options| {
+            let mut human = Human::new(options);
+            human.progress = Progress::new(false);
+            human.event(&Event::Done(Box::new(done.clone()))).stderr
+        };
+        assert_eq!(
+            told(Options::default()),
+            "[sandbox:usage] tokens_in=120 tokens_out=7 cost_usd=0.2500\n\
+             [sandbox:done] files_changed=0 files_deleted=0 exit=0 agent_exit=0\n"
+        );
+        assert_eq!(
+            told(Options { terminal: true, ..Options::default() }),
+            "done: nothing changed · 120 tokens in, 7 out · $0.2500 · 0.0 s\n"
+        );
     }
 
     #[test]

@@ -74,17 +74,21 @@ impl Screen {
     fn take(&mut self, report: Report) {
         match report {
             Report::Secret(secret) => self.scrubber.add(&secret),
+            Report::Print(print) => self.scrubber.add_print(print),
             Report::Output { stream, bytes } if !self.options.json => {
-                let shown = self.streams[stream as usize].push(&self.scrubber, &bytes);
+                let shown = self.streams[stream as usize].push(&mut self.scrubber, &bytes);
                 self.show(stream, &shown);
             }
             Report::Output { .. } => {}
             Report::Event(event) => {
                 if self.options.json {
                     let line = self.json.line(&event);
+                    self.scrubber.learn(line.as_bytes());
                     self.stdout.write(self.scrubber.scrub(&line).as_bytes());
                 }
                 let text = self.human.event(&event);
+                self.scrubber.learn(text.stdout.as_bytes());
+                self.scrubber.learn(text.stderr.as_bytes());
                 self.write_human(text);
             }
         }

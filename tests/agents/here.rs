@@ -61,13 +61,20 @@ impl Bench {
     }
 
     fn start(&self, url: &str, prompt: &str, session: Option<&str>, terminal: &str) -> Run {
-        self.start_with(
-            wiring(self.kind, url, true),
-            &Credentials::default(),
-            prompt,
-            session,
-            terminal,
-        )
+        let mut wiring = wiring(self.kind, url, true);
+        if self.kind == Kind::Claude && url == NOBODY {
+            // ten tries last for three minutes
+            wiring.env.push(("CLAUDE_CODE_MAX_RETRIES", "1".to_owned()));
+        }
+        let given = wiring.env.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let host = Host {
+            home: PathBuf::from("/host"),
+            env: std::collections::BTreeMap::new(),
+            read: Box::new(|_| None),
+            now: 0,
+        };
+        let credentials = gather(self.kind, &Need { given, ..Need::default() }, &host);
+        self.start_with(wiring, &credentials, prompt, session, terminal)
     }
 
     fn start_with(
@@ -397,7 +404,6 @@ agent!(
         on_a_terminal_a_line_of_a_megabyte,
     ]
 );
-// out of reach: it repeats for three minutes what the recordings show
 agent!(
     claude,
     Kind::Claude,
@@ -406,6 +412,7 @@ agent!(
         success_and_memory,
         a_login_is_lent,
         provider_refuses,
+        provider_is_out_of_reach,
         conversation_is_unknown,
         interrupted_and_continued,
         hangs_and_is_stopped,
@@ -421,6 +428,32 @@ agent!(
         a_login_is_lent,
         provider_refuses,
         provider_is_out_of_reach,
+        conversation_is_unknown,
+        interrupted_and_continued,
+        hangs_and_is_stopped,
+        on_a_terminal_a_line_of_a_megabyte,
+    ]
+);
+agent!(
+    gemini,
+    Kind::Gemini,
+    "0.61.0",
+    [
+        success_and_memory,
+        provider_refuses,
+        conversation_is_unknown,
+        interrupted_and_continued,
+        hangs_and_is_stopped,
+        on_a_terminal_a_line_of_a_megabyte,
+    ]
+);
+agent!(
+    qwen,
+    Kind::Qwen,
+    "0.15.10",
+    [
+        success_and_memory,
+        provider_refuses,
         conversation_is_unknown,
         interrupted_and_continued,
         hangs_and_is_stopped,

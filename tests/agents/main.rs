@@ -4,10 +4,12 @@
 //! network. They are kept below `target/agents`. An agent that cannot be installed is a failure.
 //!
 //! [`here`] starts each agent with our own start script in a fresh home directory on this machine;
-//! [`sandbox`] lets the whole program run it in a sandbox of its own.
+//! [`sandbox`] lets the whole program run it in a sandbox of its own. What comes of each case there is
+//! told in `docs/agents.md`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bench;
 #[path = "../it/support/context.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod context;
@@ -17,6 +19,7 @@ mod installing;
 mod model;
 mod packages;
 mod sandbox;
+mod secrets;
 
 use std::sync::OnceLock;
 
@@ -78,6 +81,20 @@ fn wiring(kind: Kind, url: &str, key: bool) -> Wiring {
             let env = vec![("SCRIPTED_KEY", "k".to_owned())];
             Wiring { model: Some("gpt-5-codex"), env, args }
         }
-        other => panic!("{other} is not among the agents tried here"),
+        Kind::Gemini => {
+            let mut env = vec![("GOOGLE_GEMINI_BASE_URL", url.to_owned())];
+            if key {
+                env.push(("GEMINI_API_KEY", "k".to_owned()));
+            }
+            Wiring { model: None, env, args: vec![] }
+        }
+        Kind::Qwen => {
+            let mut env = vec![("OPENAI_BASE_URL", format!("{url}/v1"))];
+            if key {
+                env.push(("OPENAI_API_KEY", "k".to_owned()));
+            }
+            Wiring { model: Some("m"), env, args: vec![] }
+        }
+        Kind::Command => panic!("a command has no model"),
     }
 }

@@ -394,10 +394,38 @@ proptest! {
 }
 
 #[test]
-fn every_recording_byte_by_byte_is_the_same() {
+fn every_recording_in_pieces_of_any_size_is_the_same() {
     for recording in Recording::all() {
         let log = recording.log();
-        let single: Vec<&[u8]> = log.chunks(1).collect();
-        assert_eq!(read(&single), read(&[&log]), "{}", recording.name);
+        let whole = recording.play();
+        for size in [1, 2, 7, 61, 1021] {
+            let pieces: Vec<&[u8]> = log.chunks(size).collect();
+            let mut parser = Parser::new(recording.kind, None);
+            let lines = read(&pieces);
+            let events: Vec<_> =
+                lines.iter().flat_map(|line| parser.line(&line.bytes).events).collect();
+            let verdict = parser.finish(recording.ended);
+            assert!((events, verdict) == whole, "{} in pieces of {size}", recording.name);
+        }
     }
+}
+
+#[test]
+fn tokens_and_money_of_each_agent_add_up() {
+    let usage = |name: &str| {
+        let u = Recording::named(name).play().1.usage;
+        (u.input, u.output, u.reasoning, u.cache_read, u.cost_usd)
+    };
+    let table: String = [
+        "opencode-1.18.33-multi",
+        "opencode-1.2.27-multi",
+        "claude-2.1.329-multi",
+        "codex-0.169.0-multi",
+        "gemini-0.61.0-ok-pipe",
+        "qwen-0.15.10-ok-pipe",
+    ]
+    .iter()
+    .map(|name| format!("{name} {:?}\n", usage(name)))
+    .collect();
+    insta::assert_snapshot!(table);
 }

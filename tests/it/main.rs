@@ -13,6 +13,7 @@ mod architecture;
 mod cli;
 mod jail;
 mod journeys;
+mod lent;
 mod recordings;
 mod runs;
 mod server;

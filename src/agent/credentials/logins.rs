@@ -26,7 +26,7 @@ pub(super) struct Login {
 ///
 /// Left out: entries of an organisation's address (`wellknown`), because opencode then asks that address
 /// at every start and gives up without it, and whatever opencode itself would not understand.
-/// `github-copilot` keeps its long-lived value in `refresh`: blanked it is of no use.
+/// `github-copilot` is not for `wanted` to take: its access is the long-lived value in `refresh`.
 pub(super) fn opencode(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Option<Login> {
     let Value::Object(entries) = serde_json::from_slice(bytes).ok()? else { return None };
     let mut login = Login { keys_only: true, ..Login::default() };
@@ -41,12 +41,8 @@ pub(super) fn opencode(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Option<Lo
             }
             Some("oauth") if entry.get("access").is_some_and(Value::is_string) => {
                 login.keys_only = false;
-                if is_copilot(&provider) {
-                    login.secrets.extend(text(&entry, "refresh"));
-                } else {
-                    blank(&mut entry, "refresh");
-                    login.expires = earliest(login.expires, milliseconds(&entry, "expires"));
-                }
+                blank(&mut entry, "refresh");
+                login.expires = earliest(login.expires, milliseconds(&entry, "expires"));
                 login.secrets.extend(text(&entry, "access"));
             }
             _ => continue,
@@ -58,7 +54,7 @@ pub(super) fn opencode(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Option<Lo
     (!login.names.is_empty()).then_some(login)
 }
 
-/// Copilot, also of a company: passed on only by name.
+/// Copilot, also of a company: never passed on.
 pub(super) fn is_copilot(provider: &str) -> bool {
     provider.starts_with("github-copilot")
 }

@@ -82,9 +82,7 @@ pub struct Need {
     pub model: Option<String>,
     /// Names of the variables which the user passes by hand: what is given needs no search.
     pub given: BTreeSet<String>,
-    /// Providers whose long-lived logins may travel as they are; today `github-copilot`.
-    pub long_lived: BTreeSet<String>,
-    /// How long the run may last, in seconds.
+    /// How long the run may last, in seconds; `u64::MAX` for ever. `None`: nothing is about to run.
     pub timeout_s: Option<u64>,
 }
 
@@ -200,7 +198,7 @@ impl Bag<'_, '_> {
         } else if self.need.timeout_s.is_some_and(|timeout| left < timeout) {
             let minutes = left.div_ceil(60);
             self.out.warnings.push(format!(
-                "{what} ends in {minutes} min, before the run's timeout, and is not renewed in the sandbox"
+                "{what} ends in {minutes} min, maybe before the run does, and is not renewed in the sandbox"
             ));
         }
     }
@@ -226,10 +224,7 @@ impl Bag<'_, '_> {
             Some(content) => Some(content.as_bytes().to_vec()),
             None => self.host.file("XDG_DATA_HOME", ".local/share", "opencode/auth.json"),
         };
-        let long_lived = &self.need.long_lived;
-        let wanted = |id: &str| {
-            provider.is_none_or(|p| p == id) && (!logins::is_copilot(id) || long_lived.contains(id))
-        };
+        let wanted = |id: &str| provider.is_none_or(|p| p == id) && !logins::is_copilot(id);
         let mut login = file.as_deref().and_then(|bytes| logins::opencode(bytes, wanted));
         // a key here is better than a login that has ended; opencode would prefer the login
         let ended = login.as_ref().and_then(|l| l.expires).is_some_and(|e| e <= self.host.now);
@@ -253,7 +248,7 @@ impl Bag<'_, '_> {
         }
         match provider {
             Some(id) if logins::is_copilot(id) => {
-                self.nothing("the login of GitHub Copilot is long-lived and travels only when it is asked for by name");
+                self.nothing("the login of GitHub Copilot does not end and so stays here; `--env OPENCODE_AUTH_CONTENT` passes on what you choose");
             }
             _ => self.nothing("opencode's `auth.json` and the key variables of its providers"),
         }

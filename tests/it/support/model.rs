@@ -1,4 +1,5 @@
-//! A model that plays scenarios, for real agents: OpenAI chat, OpenAI responses and Anthropic messages.
+//! A model that plays scenarios, for real agents: OpenAI chat, OpenAI responses, Anthropic messages and
+//! Gemini's `generateContent`.
 //!
 //! It keeps no conversation. Which turn it is shows in the request itself: the tool results after the
 //! last prompt are counted. So resumed conversations and several agents at once need nothing here, and
@@ -49,11 +50,11 @@ impl Model {
         seen
     }
 
-    /// The address to configure for a scenario: `.../v1` for OpenAI, without it for Anthropic.
+    /// The address to configure for a scenario: `.../v1` for OpenAI, without it for Anthropic and Gemini.
     ///
     /// Scenarios: `edit` writes hello.txt, `text` only talks, `recall` repeats the words `word-...` of
-    /// earlier prompts, `slow` runs a command of two minutes, `pause` one of some seconds, `show` prints
-    /// variables and logins, `bigline` one that prints a megabyte in
+    /// earlier prompts, `slow` runs a command of two minutes, `pause` one of some seconds, `leave` one that
+    /// leaves a process behind, `show` prints variables and logins, `bigline` one that prints a megabyte in
     /// one line, `hang` never answers, `e401` and the like fail with that status.
     pub fn url(&self, scenario: &str) -> String {
         format!("http://{}/{scenario}", self.addr)
@@ -97,6 +98,12 @@ fn turn(scenario: &str, talk: &Talk) -> Turn {
             )),
             ..say("Let me see.")
         },
+        "leave" if first => Turn {
+            want: Some(Want::Run(
+                "echo begun > begun.txt; setsid sleep 7654 </dev/null >/dev/null 2>&1 &",
+            )),
+            ..say("I start it.")
+        },
         "bigline" if first => Turn {
             want: Some(Want::Run("head -c 1000000 /dev/zero | tr '\\0' x; echo")),
             ..say("Printing.")
@@ -119,8 +126,8 @@ struct Talk {
 
 impl Talk {
     fn read(body: &Value) -> Self {
-        let messages = body.get("messages").or(body.get("input")).and_then(Value::as_array);
-        let messages = messages.map(Vec::as_slice).unwrap_or_default();
+        let messages = ["messages", "input", "contents"].iter().find_map(|name| body.get(name));
+        let messages = messages.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let last = messages.iter().rposition(is_prompt).unwrap_or(0);
         let results = messages.iter().skip(last).map(count_results).sum();
         let earlier = messages
@@ -136,11 +143,16 @@ impl Talk {
             .collect();
         words.dedup();
         let tools = body.get("tools").and_then(Value::as_array).into_iter().flatten();
-        let tools = tools.filter_map(|t| {
-            let t = t.get("function").unwrap_or(t);
-            let schema = t.get("input_schema").or(t.get("parameters")).cloned().unwrap_or_default();
-            Some((t.get("name")?.as_str()?.to_owned(), schema))
-        });
+        let tools = tools
+            .flat_map(|t| match t.get("functionDeclarations").and_then(Value::as_array) {
+                Some(declared) => declared.iter().collect(),
+                None => vec![t.get("function").unwrap_or(t)],
+            })
+            .filter_map(|t| {
+                let schemas = ["input_schema", "parameters", "parametersJsonSchema"];
+                let schema = schemas.iter().find_map(|name| t.get(name)).cloned();
+                Some((t.get("name")?.as_str()?.to_owned(), schema.unwrap_or_default()))
+            });
         let stream = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
         Self { results, tools: tools.collect(), words, stream }
     }
@@ -165,8 +177,9 @@ impl Talk {
                 format!("printf '%s' '{text}' > {name}")
             }
         };
-        let (tool, schema) = find(&["bash", "Bash", "exec_command", "shell", "shell_command"])
-            .expect("a shell tool");
+        let shells =
+            ["bash", "Bash", "exec_command", "shell", "shell_command", "run_shell_command"];
+        let (tool, schema) = find(&shells).expect("a shell tool");
         let mut args = fill(schema);
         if args.get("cmd").is_some() {
             args["cmd"] = json!(command);
@@ -193,8 +206,10 @@ fn count_results(message: &Value) -> usize {
     if message["role"] == "tool" || kind.ends_with("_output") {
         return 1;
     }
-    let blocks = message["content"].as_array().map(Vec::as_slice).unwrap_or_default();
-    blocks.iter().filter(|b| b["type"] == "tool_result").count()
+    let blocks = message["content"].as_array().or(message["parts"].as_array());
+    let blocks = blocks.map(Vec::as_slice).unwrap_or_default();
+    let is_result = |b: &&Value| b["type"] == "tool_result" || b.get("functionResponse").is_some();
+    blocks.iter().filter(is_result).count()
 }
 
 /// A value for each argument that has to be there.
@@ -212,19 +227,20 @@ fn fill(schema: &Value) -> Value {
 async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let scenario = path.split('/').nth(1).unwrap_or_default().to_owned();
-    let credential = ["authorization", "x-api-key"]
+    let credential = ["authorization", "x-api-key", "x-goog-api-key"]
         .iter()
         .find_map(|name| request.headers().get(*name)?.to_str().ok());
     let credential = credential.unwrap_or("none").to_owned();
     let body = axum::body::to_bytes(request.into_body(), 64 << 20).await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if path.ends_with("/count_tokens") {
-        return json_response(StatusCode::OK, &json!({"input_tokens": 100}));
+    if path.ends_with("/count_tokens") || path.ends_with(":countTokens") {
+        return json_response(StatusCode::OK, &json!({"input_tokens": 100, "totalTokens": 100}));
     }
-    let dialect: fn(&Talk, Turn) -> (String, Value) = match path.rsplit('/').next() {
+    let dialect: fn(&Talk, Turn) -> (String, Value) = match path.rsplit(['/', ':']).next() {
         Some("completions") => chat,
         Some("responses") => responses,
         Some("messages") => messages,
+        Some("generateContent" | "streamGenerateContent") => generate,
         _ => {
             return json_response(
                 StatusCode::NOT_FOUND,
@@ -239,10 +255,14 @@ async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
     }
     let status = scenario.strip_prefix('e').and_then(|digits| digits.parse::<u16>().ok());
     if let Some(status) = status.and_then(|code| StatusCode::from_u16(code).ok()) {
-        let error = json!({"type": "scripted_error", "message": "The model refuses.", "code": null, "param": null});
+        let mut error = json!({"type": "scripted_error", "message": "The model refuses.", "code": null, "param": null});
+        if path.contains(':') {
+            error = json!({"code": status.as_u16(), "message": "The model refuses.", "status": "SCRIPTED"});
+        }
         return json_response(status, &json!({"type": "error", "error": error}));
     }
-    let talk = Talk::read(&body);
+    let mut talk = Talk::read(&body);
+    talk.stream |= path.ends_with(":streamGenerateContent");
     let (events, whole) = dialect(&talk, turn(&scenario, &talk));
     if !talk.stream {
         return json_response(StatusCode::OK, &whole);
@@ -356,4 +376,18 @@ fn named(events: &[Value]) -> String {
         .iter()
         .map(|e| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default()))
         .collect()
+}
+
+/// `POST .../models/MODEL:generateContent` and `:streamGenerateContent?alt=sse`.
+fn generate(talk: &Talk, turn: Turn) -> (String, Value) {
+    let mut parts = vec![json!({"text": turn.say})];
+    if let Some((name, args)) = turn.want.as_ref().map(|want| talk.call(want)) {
+        parts.push(json!({"functionCall": {"name": name, "args": args}}));
+    }
+    let usage =
+        json!({"promptTokenCount": 100, "candidatesTokenCount": 10, "totalTokenCount": 110});
+    let content = json!({"role": "model", "parts": parts});
+    let candidate = json!({"content": content, "finishReason": "STOP", "index": 0});
+    let whole = json!({"candidates": [candidate], "usageMetadata": usage, "modelVersion": "m", "responseId": "r"});
+    (format!("data: {whole}\n\n"), whole)
 }
