@@ -8,7 +8,8 @@ use super::{Context, blocking};
 use crate::event::Event;
 use crate::state::{SandboxRecord, Store as Memory, WorktreeRecord};
 use crate::worktree::apply::{self, Site};
-use crate::worktree::repo::{Head, Lock, Repo};
+use crate::worktree::private::Lock;
+use crate::worktree::repo::{Head, Repo};
 use crate::worktree::{Store, capture};
 
 /// A day: `--wait` waits that long and no longer.

@@ -5,18 +5,18 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 
+use super::git::{feed, git_command, must, output};
 use super::repo::{ObjectFormat, Repo};
 use super::{Error, guards};
-use crate::rel_path::{RelPath, escape};
+use crate::rel_path::RelPath;
 use crate::tree::Oid;
 
 /// What is captured beyond what git says.
@@ -160,12 +160,7 @@ fn is_moving(words: &str) -> bool {
 
 fn nested_note(repo: &Repo, path: &[u8]) -> Option<Note> {
     let dir = repo.top().join(OsStr::from_bytes(path));
-    let out = super::repo::output(super::repo::git_command(&dir).args([
-        "rev-parse",
-        "-q",
-        "--verify",
-        "HEAD",
-    ]));
+    let out = output(git_command(&dir).args(["rev-parse", "-q", "--verify", "HEAD"]));
     let path = RelPath::parse(path).ok()?;
     Some(if out.is_ok_and(|out| out.ok) {
         Note::Repository(path)
@@ -259,7 +254,7 @@ fn seed(repo: &Repo) -> Result<(), Error> {
     add.args(["update-index", "-z", "--index-info"]);
     feed("update-index", &mut add, &lines)?;
     let mut refresh = repo.private_git();
-    run(refresh.args(["update-index", "-q", "--refresh"])).map(drop)
+    output(refresh.args(["update-index", "-q", "--refresh"])).map(drop)
 }
 
 const EMPTY_BLOB: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
@@ -299,7 +294,8 @@ fn copy_index(repo: &Repo) -> Result<bool, Error> {
     std::fs::rename(&temp, &to).map_err(io)?;
     // An extension of the user's index may not suit this repository; then it is built from the paths.
     let list = ["ls-files", "-z", "-s", "-v"];
-    let fine = run(repo.private_git().args(list))?.stdout == run(repo.git().args(list))?.stdout;
+    let fine =
+        output(repo.private_git().args(list))?.stdout == output(repo.git().args(list))?.stdout;
     if !fine {
         std::fs::remove_file(&to).map_err(io)?;
     }
@@ -367,53 +363,4 @@ fn settle_ignored(repo: &Repo, globs: &Globs) -> Result<(), Error> {
 
 fn joined(paths: &[Vec<u8>]) -> Vec<u8> {
     paths.iter().flat_map(|p| p.iter().copied().chain([0])).collect()
-}
-
-/// Runs a command with `input` on its standard input.
-fn feed(what: &'static str, command: &mut Command, input: &[u8]) -> Result<(), Error> {
-    let io = |e| Error::io(Path::new("."), e);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(io)?;
-    let mut stdin = child.stdin.take().expect("piped");
-    let fed = std::thread::scope(|scope| {
-        let writer = scope.spawn(move || stdin.write_all(input));
-        let out = child.wait_with_output();
-        (writer.join(), out)
-    });
-    let out = fed.1.map_err(io)?;
-    if out.status.success() {
-        Ok(())
-    } else {
-        Err(Error::Git { what, words: escape(words(&out).as_bytes()) })
-    }
-}
-
-fn run(command: &mut Command) -> Result<Output, Error> {
-    let dir = command.get_current_dir().map(Path::to_owned).unwrap_or_default();
-    command.output().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => super::repo::no_git(Some(&dir), e),
-        _ => Error::io(&dir, e),
-    })
-}
-
-/// Runs a git command that must succeed and returns what it printed.
-pub(super) fn must(what: &'static str, command: &mut Command) -> Result<Vec<u8>, Error> {
-    let out = run(command)?;
-    if out.status.success() {
-        Ok(out.stdout)
-    } else {
-        Err(Error::Git { what, words: escape(words(&out).as_bytes()) })
-    }
-}
-
-/// Git's own complaint: the first line that is one.
-fn words(out: &Output) -> String {
-    let text = String::from_utf8_lossy(&out.stderr);
-    let line = text.lines().find(|l| l.starts_with("fatal: ") || l.starts_with("error: "));
-    let line = line.or_else(|| text.lines().next()).unwrap_or("no reason given");
-    line.trim_start_matches("fatal: ").trim_start_matches("error: ").to_owned()
 }

@@ -10,9 +10,12 @@ use crate::tree::Oid;
 pub mod apply;
 pub mod capture;
 pub mod confined;
+pub(crate) mod git;
 pub mod guards;
+pub mod ignores;
 pub mod journal;
 pub mod patch;
+pub mod private;
 pub mod repo;
 pub mod store;
 pub mod strangers;
@@ -40,7 +43,7 @@ pub enum Error {
     #[error("`{version}` is too old")]
     GitTooOld { version: String },
     #[error("this worktree is in use{}", held_by(holder))]
-    Busy { holder: Option<repo::Holder> },
+    Busy { holder: Option<private::Holder> },
     #[error("`git {what}` failed: {words}")]
     Git { what: &'static str, words: String },
     #[error("files change faster than they can be read: {words}")]
@@ -90,7 +93,7 @@ impl Error {
     }
 }
 
-fn held_by(holder: &Option<repo::Holder>) -> String {
+fn held_by(holder: &Option<private::Holder>) -> String {
     match holder {
         Some(h) => format!(" by `{}` (process {} on {})", h.command, h.pid, h.host),
         None => String::new(),

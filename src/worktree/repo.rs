@@ -1,31 +1,18 @@
-//! The user's repository, asked through the git command line, and our private one beside it.
+//! The user's repository: where it lies and what it says, asked through the git command line.
 //!
-//! Nothing here writes into the user's index, refs, config, hooks or objects. All that is ours lies
-//! in `<common dir>/sandbox-coder/`: one bare repository, one lock file and one state folder for
-//! each worktree.
+//! Nothing here writes into the user's index, refs, config, hooks or objects.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use rustix::fs::FlockOperation;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Error;
+use super::git::{git_command, output};
 use crate::rel_path::RelPath;
-use crate::tree::Oid;
-
-/// Attributes that outrank every `.gitattributes`: bytes are taken as they lie on the disk.
-pub(crate) const RAW_ATTRIBUTES: &str = "* -text -eol -filter -ident -working-tree-encoding\n";
-
-/// A blob above this many bytes is streamed, never held in memory.
-pub(crate) const BIG_FILE: u64 = 8 << 20;
 
 /// What names the hash an object database uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,25 +42,6 @@ pub struct Repo {
     format: ObjectFormat,
     id: String,
     private: PathBuf,
-}
-
-/// Who holds a worktree. It informs; the kernel's lock decides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Process id on `host`.
-    pub pid: u32,
-    /// The host's name.
-    pub host: String,
-    /// Unix seconds when it began.
-    pub since: u64,
-    /// What it does, e.g. `run` or `pull`.
-    pub command: String,
-}
-
-/// The exclusive lock of one worktree, held until dropped. The kernel releases it when the process dies.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
 }
 
 impl Repo {
@@ -219,157 +187,6 @@ impl Repo {
         let now = Self::discover(&self.top).map_err(|_| gone())?;
         if now.git_dir == self.git_dir && now.top == self.top { Ok(()) } else { Err(gone()) }
     }
-
-    /// Makes the private repository if it is missing and brings its settings up to date.
-    pub fn prepare(&self) -> Result<(), Error> {
-        let home = self.common_dir.join("sandbox-coder");
-        make_private(&home)?;
-        if !self.private.join("HEAD").exists() {
-            // Made aside and renamed: a killed attempt never looks like a repository.
-            let fresh = home.join(format!(".new-{}", uuid::Uuid::new_v4().simple()));
-            for dir in
-                ["", "objects", "objects/info", "objects/pack", "refs", "info", "sandbox-coder"]
-            {
-                make_private(&fresh.join(dir))?;
-            }
-            write(&fresh.join("HEAD"), b"ref: refs/heads/none\n")?;
-            match std::fs::rename(&fresh, &self.private) {
-                Ok(()) => {}
-                Err(_) if self.private.join("HEAD").exists() => {
-                    let _ = std::fs::remove_dir_all(&fresh);
-                }
-                Err(e) => return Err(Error::io(&self.private, e)),
-            }
-        }
-        make_private(&self.state_dir())?;
-        self.configure()
-    }
-
-    fn configure(&self) -> Result<(), Error> {
-        let mut config = String::from(
-            "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tautocrlf = false\n\tsafecrlf = false\n\tfsmonitor = false\n\
-             \tsplitIndex = false\n\thooksPath = /dev/null\n\tcompression = 0\n\tbigFileThreshold = 8m\n\tlogAllRefUpdates = false\n\
-             \tsparseCheckout = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[index]\n\tsparse = false\n\
-             [advice]\n\taddEmbeddedRepo = false\n[status]\n\tsubmoduleSummary = false\n",
-        );
-        for (key, name) in [
-            ("core.fileMode", "fileMode"),
-            ("core.symlinks", "symlinks"),
-            ("core.ignoreCase", "ignoreCase"),
-        ] {
-            if let Some(value) = self.config(&["--type=bool"], key)? {
-                config.push_str(&format!("[core]\n\t{name} = {}\n", value.to_string_lossy()));
-            }
-        }
-        if let Some(file) = self.config(&["--type=path"], "core.excludesFile")?
-            && let Some(file) = file.to_str()
-            && !file.contains('\n')
-        {
-            let quoted = file.replace('\\', "\\\\").replace('"', "\\\"");
-            config.push_str(&format!("[core]\n\texcludesFile = \"{quoted}\"\n"));
-        }
-        write_if_new(&self.private.join("config"), config.as_bytes())?;
-        write_if_new(&self.private.join("info/attributes"), RAW_ATTRIBUTES.as_bytes())?;
-        let mut exclude = match std::fs::read(self.common_dir.join("info/exclude")) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(Error::io(&self.common_dir.join("info/exclude"), e)),
-        };
-        exclude.extend_from_slice(b"\n/.sandbox-coder/conflicts/\n");
-        write_if_new(&self.private.join("info/exclude"), &exclude)?;
-        if self.format == ObjectFormat::Sha1 {
-            let mut line = self.common_dir.join("objects").into_os_string().into_vec();
-            // Git reads a line that starts with a quote as C-quoted text, one that starts with `#` as a comment.
-            if line.contains(&b'\n') {
-                line = c_quoted(&line);
-            }
-            line.push(b'\n');
-            write_if_new(&self.private.join("objects/info/alternates"), &line)?;
-        }
-        Ok(())
-    }
-
-    /// Takes the worktree's exclusive lock. A `wait` of zero refuses at once with the holder's name.
-    pub fn lock(&self, command: &str, wait: Duration) -> Result<Lock, Error> {
-        self.prepare()?;
-        let path = self.private.join("lock");
-        let mut file = open_lock(&path)?;
-        let until = std::time::Instant::now() + wait;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    if std::time::Instant::now() >= until {
-                        return Err(Error::Busy { holder: read_holder(&mut file) });
-                    }
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(e) => return Err(Error::io(&path, e.into())),
-            }
-        }
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map(|d| d.as_secs())
-            .unwrap_or(0);
-        let holder = Holder {
-            pid: std::process::id(),
-            host: host_name(),
-            since,
-            command: command.to_owned(),
-        };
-        let text = serde_json::to_vec(&holder).expect("a holder is plain data");
-        let write = |file: &mut File| {
-            file.set_len(0)?;
-            file.rewind()?;
-            file.write_all(&text)
-        };
-        write(&mut file).map_err(|e| Error::io(&path, e))?;
-        Ok(Lock { _file: file })
-    }
-
-    /// Reads a ref of the private repository that points at a tree.
-    pub fn read_ref(&self, name: &str) -> Result<Option<Oid>, Error> {
-        let path = self.private.join(ref_name(name)?);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text.trim_end().parse().ok()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io(&path, e)),
-        }
-    }
-
-    /// Points a ref of the private repository at a tree, atomically and durably.
-    pub fn write_ref(&self, name: &str, id: Oid) -> Result<(), Error> {
-        let path = self.private.join(ref_name(name)?);
-        let dir = path.parent().expect("a ref lies in a folder");
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
-        let fresh = self.private.join(format!(".ref-{}", uuid::Uuid::new_v4().simple()));
-        let put = || {
-            let mut file = File::create_new(&fresh)?;
-            writeln!(file, "{id}")?;
-            file.sync_all()?;
-            std::fs::rename(&fresh, &path)
-        };
-        put().map_err(|e| Error::io(&path, e))
-    }
-
-    /// Removes a ref of the private repository; one that is not there is fine.
-    pub fn delete_ref(&self, name: &str) -> Result<(), Error> {
-        let path = self.private.join(ref_name(name)?);
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&path, e)),
-            _ => Ok(()),
-        }
-    }
-
-    /// The last tree this side agreed on with a sandbox.
-    pub fn base(&self, sandbox: &str) -> Result<Option<Oid>, Error> {
-        self.read_ref(&format!("refs/base/{sandbox}"))
-    }
-
-    /// Moves the base of a sandbox.
-    pub fn set_base(&self, sandbox: &str, tree: Oid) -> Result<(), Error> {
-        self.write_ref(&format!("refs/base/{sandbox}"), tree)
-    }
 }
 
 /// The root of the worktree that holds `dir`, without any complaint.
@@ -391,7 +208,7 @@ pub fn host_id() -> String {
     short_hash(&[b"sandbox-coder host", host_name().as_bytes()])
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
@@ -402,53 +219,6 @@ fn short_hash(parts: &[&[u8]]) -> String {
         hash.update([0]);
     }
     hex::encode(&hash.finalize()[..8])
-}
-
-/// What a finished git process left.
-pub(crate) struct Output {
-    pub(crate) ok: bool,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-}
-
-impl Output {
-    /// What git said, without the word `fatal`.
-    pub(crate) fn words(&self) -> String {
-        let text = String::from_utf8_lossy(&self.stderr);
-        crate::rel_path::escape(text.trim().trim_start_matches("fatal: ").as_bytes())
-            .replace("\\n", "; ")
-    }
-}
-
-/// Runs git to its end.
-pub(crate) fn output(command: &mut Command) -> Result<Output, Error> {
-    let out = command.stdin(Stdio::null()).output();
-    let out = out.map_err(|e| no_git(command.get_current_dir(), e))?;
-    Ok(Output { ok: out.status.success(), stdout: out.stdout, stderr: out.stderr })
-}
-
-/// The error for a git that could not be started in `dir`: the system says the same when the folder is gone.
-pub(crate) fn no_git(dir: Option<&Path>, source: io::Error) -> Error {
-    match (source.kind(), dir) {
-        (io::ErrorKind::NotFound, Some(dir)) if !dir.exists() => {
-            Error::Gone { top: dir.to_owned() }
-        }
-        (io::ErrorKind::NotFound, _) => Error::GitMissing,
-        _ => Error::io(Path::new("git"), source),
-    }
-}
-
-/// `git` with a cleaned environment.
-pub(crate) fn git_command(cwd: &Path) -> Command {
-    let mut git = Command::new("git");
-    git.current_dir(cwd);
-    for (name, _) in std::env::vars_os() {
-        if name.as_bytes().starts_with(b"GIT_") {
-            git.env_remove(name);
-        }
-    }
-    git.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
-    git
 }
 
 fn version() -> Result<String, Error> {
@@ -482,79 +252,6 @@ fn common_dir(git_dir: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-fn make_private(dir: &Path) -> Result<(), Error> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|e| Error::io(dir, e))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    std::fs::write(path, bytes).map_err(|e| Error::io(path, e))
-}
-
-/// Writes by rename, and only what differs: another process may be reading it.
-pub(crate) fn write_if_new(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    if std::fs::read(path).is_ok_and(|old| old == bytes) {
-        return Ok(());
-    }
-    let dir = path.parent().expect("a file lies in a folder");
-    let put = || {
-        let mut fresh = tempfile::NamedTempFile::new_in(dir)?;
-        fresh.write_all(bytes)?;
-        fresh.as_file().set_permissions(std::fs::Permissions::from_mode(0o600))?;
-        fresh.persist(path).map_err(|e| e.error)?;
-        Ok(())
-    };
-    put().map_err(|e: io::Error| Error::io(path, e))
-}
-
-pub(crate) fn open_lock(path: &Path) -> Result<File, Error> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|e| Error::io(path, e))
-}
-
-fn read_holder(file: &mut File) -> Option<Holder> {
-    let mut text = String::new();
-    file.rewind().ok()?;
-    file.take(4096).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
-fn ref_name(name: &str) -> Result<&str, Error> {
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-            && !part.ends_with(".lock")
-    };
-    if name.starts_with("refs/") && name.split('/').all(plain) {
-        Ok(name)
-    } else {
-        Err(Error::BadRef { name: name.to_owned() })
-    }
-}
-
-fn c_quoted(raw: &[u8]) -> Vec<u8> {
-    let mut out = vec![b'"'];
-    for &b in raw {
-        match b {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
-            b => out.push(b),
-        }
-    }
-    out.push(b'"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -582,17 +279,5 @@ mod tests {
         let found = Repo::discover(&at("plain/sub/deep")).unwrap();
         assert_eq!(found.prefix().unwrap().as_bytes(), b"sub/deep");
         assert_eq!(Repo::discover(&at("plain")).unwrap().prefix(), None);
-    }
-
-    #[test]
-    fn a_ref_is_a_plain_name() {
-        for name in ["refs/base/0b1c-2", "refs/undo/a.b_c"] {
-            assert!(ref_name(name).is_ok(), "{name}");
-        }
-        for name in
-            ["HEAD", "refs/../config", "refs/base/", "refs//x", "refs/base/x.lock", "refs/b a"]
-        {
-            assert!(ref_name(name).is_err(), "{name}");
-        }
     }
 }

@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 
 use git2::{ObjectType, Odb, Repository};
 
-use super::repo::{self, BIG_FILE, Repo};
+use super::git::{git_command, no_git};
+use super::private::BIG_FILE;
+use super::repo::Repo;
 use super::{Error, apply};
 use crate::rel_path::RelPath;
 use crate::tree::{Entry, Mode, Oid, Tree};
@@ -38,7 +40,7 @@ impl Store {
     }
 
     fn git(&self) -> Command {
-        let mut git = repo::git_command(&self.dir);
+        let mut git = git_command(&self.dir);
         git.env("GIT_DIR", &self.dir);
         git
     }
@@ -95,7 +97,7 @@ impl Store {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| repo::no_git(None, e))
+            .map_err(|e| no_git(None, e))
     }
 
     /// Writes a blob's bytes to `out` with memory bounded by 8 MiB; returns their number.
@@ -110,7 +112,7 @@ impl Store {
         let mut stdout = child.stdout.take().expect("stdout was piped");
         let copied = io::copy(&mut stdout, out);
         drop(stdout);
-        let status = child.wait().map_err(|e| repo::no_git(None, e))?;
+        let status = child.wait().map_err(|e| no_git(None, e))?;
         let copied = copied.map_err(write)?;
         if !status.success() || copied != size {
             return Err(Error::Missing { id });

@@ -1,0 +1,43 @@
+//! Which new files git would ignore, by the ignore files of another tree than the one on this disk.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::git::{git_command, output_of};
+use super::{Error, Repo};
+use crate::rel_path::RelPath;
+
+/// Those of `paths` that git ignores in a worktree with these ignore files (each with its content) and with
+/// the user's own excludes. Nothing but the ignore files is laid down, in a folder of ours that goes away.
+pub fn ignored(
+    repo: &Repo,
+    rules: &[(RelPath, Vec<u8>)],
+    paths: &[RelPath],
+) -> Result<BTreeSet<RelPath>, Error> {
+    let state = repo.state_dir();
+    let top = tempfile::tempdir_in(&state).map_err(|e| Error::io(&state, e))?;
+    for (path, content) in rules {
+        let at = top.path().join(path.as_path());
+        let dir = at.parent().unwrap_or_else(|| Path::new("/"));
+        let put = || {
+            std::fs::create_dir_all(dir)?;
+            std::fs::write(&at, content)
+        };
+        put().map_err(|e| Error::io(&at, e))?;
+    }
+    let list: Vec<u8> = paths.iter().flat_map(|p| [p.as_bytes(), b"\0"].concat()).collect();
+    let mut git = git_command(top.path());
+    git.env("GIT_DIR", repo.private_dir()).env("GIT_WORK_TREE", top.path());
+    let out = output_of(git.args(["check-ignore", "-z", "--stdin", "--no-index"]), &list)?;
+    // It ends with 1 when nothing is ignored.
+    if !out.ok && !out.stderr.is_empty() {
+        return Err(Error::Git { what: "check-ignore", words: out.words() });
+    }
+    let names = out.stdout.split(|b| *b == 0).filter_map(|name| RelPath::parse(name).ok());
+    Ok(names.collect())
+}
+
+/// Whether a name is that of an ignore file.
+pub fn is_rules(name: &[u8]) -> bool {
+    name.rsplit(|b| *b == b'/').next() == Some(b".gitignore")
+}
