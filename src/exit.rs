@@ -230,7 +230,7 @@ error_codes! {
     /// The disk of the sandbox is full.
     SyncDiskFull = "sync.disk_full" => SandboxUnavailable, false, "free space in the sandbox, or raise `--disk`";
     /// A program needed in the sandbox is missing.
-    SyncToolMissing = "sync.tool_missing" => SandboxUnavailable, false, "use a snapshot with `sh`, `tar`, `gzip` and `git`";
+    SyncToolMissing = "sync.tool_missing" => SandboxUnavailable, false, "use a snapshot with the usual tools, such as a busybox";
     /// The archive did not arrive.
     SyncUploadFailed = "sync.upload_failed" => Network, true, "try again; nothing in the sandbox was changed";
     /// The sandbox could not verify what was sent.

@@ -108,7 +108,7 @@ pub async fn bring(
     let id = ready.sandbox.id.clone();
     mark_unpulled(cx, open, &id, true)?;
     open.memory.untouch(&id);
-    let Some(offer) = ask(cx, ready).await? else {
+    let Some(mut offer) = ask(cx, ready).await? else {
         phase.end(None).await;
         if open.repo.base(&id)?.is_some() {
             let message = "the sandbox has lost what was agreed with it; its files are still there";
@@ -120,8 +120,8 @@ pub async fn bring(
         return Ok(Homecoming::nothing());
     };
     let base = agreed_base(open, &ready.sandbox.id, &offer)?;
-    tell_notes(cx, &offer).await;
     if offer.tree == base {
+        tell_notes(cx, &offer).await;
         phase.end(None).await;
         tell_sync(cx, 0, 0, 0).await;
         if open.record.held.as_ref().is_some_and(|h| h.sandbox_id == id) {
@@ -130,23 +130,19 @@ pub async fn bring(
         }
         return finish(cx, open, ready, &offer, Homecoming::nothing()).await;
     }
-    let limits = Limits::default();
-    let spool = open.repo.state_dir();
-    let archive =
-        pull::fetch(&ready.toolbox, &offer, &limits, &spool).await.context("fetch the result")?;
+    let records =
+        pull::records(&ready.toolbox, &mut offer, base, &Limits::default(), &open.repo, STEP)
+            .await
+            .context("fetch the result")?;
     cx.told().bytes += offer.size;
-    let (repo, offered) = (open.repo.clone(), offer.clone());
-    let records = blocking(move || {
-        let store = Store::open(&repo)?;
-        anyhow::Ok(pull::unpack(archive, &offered, base, &limits, &store)?)
-    })
-    .await?;
+    tell_notes(cx, &offer).await;
     phase.end(None).await;
     let deleted = records.claims.iter().filter(|c| c.after.is_none()).count() as u64;
     tell_sync(cx, records.claims.len() as u64 - deleted, deleted, offer.size).await;
-    let theirs = Theirs { base, tree: offer.tree, claims: records.claims };
+    let tree = records.tree;
+    let theirs = Theirs { base, tree, claims: records.claims };
     let home = settle(cx, open, ready.sandbox.id.clone(), theirs, options, run).await?;
-    if home.settled && move_base(open, ready, base, offer.tree).await? {
+    if home.settled && offer.can_settle() && move_base(open, ready, base, tree, offer.tree).await? {
         return finish(cx, open, ready, &offer, home).await;
     }
     Ok(home)
@@ -181,22 +177,20 @@ pub async fn look(
     ready: &Ready,
     options: &Options,
 ) -> anyhow::Result<Option<(Oid, Oid)>> {
-    let Some(offer) = ask(cx, ready).await? else { return Ok(None) };
+    let Some(mut offer) = ask(cx, ready).await? else { return Ok(None) };
     let base = agreed_base(open, &ready.sandbox.id, &offer)?;
     if offer.tree == base {
         return Ok(None);
     }
-    let limits = Limits::default();
-    let archive = pull::fetch(&ready.toolbox, &offer, &limits, &open.repo.state_dir())
-        .await
-        .context("fetch the result")?;
+    let records =
+        pull::records(&ready.toolbox, &mut offer, base, &Limits::default(), &open.repo, STEP)
+            .await
+            .context("fetch the result")?;
     // Conflicts are shown as they would be taken: theirs against ours.
     let wanted = Options { policy: Policy::Theirs, ..options.clone() };
     let (repo, capture_options) = (open.repo.clone(), open.capture_options(cx));
     let decision = blocking(move || {
-        let store = Store::open(&repo)?;
-        let records = pull::unpack(archive, &offer, base, &limits, &store)?;
-        let theirs = Theirs { base, tree: offer.tree, claims: records.claims };
+        let theirs = Theirs { base, tree: records.tree, claims: records.claims };
         decide(&repo, &theirs, &wanted, &capture_options)
     })
     .await?;
@@ -229,7 +223,7 @@ pub async fn bring_held(
         settle(cx, open, ready.sandbox.id.clone(), Theirs { base, tree, claims }, options, run)
             .await?;
     if home.settled {
-        move_base(open, ready, base, tree).await?;
+        move_base(open, ready, base, tree, tree).await?;
     }
     Ok(home)
 }
@@ -457,9 +451,16 @@ fn agreed_base(open: &Open, sandbox_id: &str, offer: &Offer) -> anyhow::Result<O
 
 /// Both sides now agree on what was fetched. A sandbox that changed meanwhile keeps its old base; the next
 /// fetch then brings the same again, and finds it already here.
-async fn move_base(open: &Open, ready: &Ready, from: Oid, to: Oid) -> anyhow::Result<bool> {
+/// `seen` is what the sandbox calls it.
+async fn move_base(
+    open: &Open,
+    ready: &Ready,
+    from: Oid,
+    to: Oid,
+    seen: Oid,
+) -> anyhow::Result<bool> {
     let mut script = Script::new();
-    pull::add_settle(&mut script, from, to);
+    pull::add_settle(&mut script, from, to, seen);
     let command = Command::new(script.command(), STEP).repeatable();
     let answer =
         ready.toolbox.execute(&command).await.context("settle the result in the sandbox")?;

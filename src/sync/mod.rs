@@ -1,14 +1,16 @@
 //! Between the two sides: what has to travel, how, and what may come back.
 //!
 //! [`delta`] and [`merge`] decide, pure functions over trees; [`pack`] and [`push`] send; [`pull`] and
-//! [`records`] fetch and verify; [`threats`] judges what a sandbox claims. The scripts that run over there
+//! [`records`] fetch and verify, [`plain`] where the sandbox has no git; [`threats`] judges what a sandbox claims. The scripts that run over there
 //! are in `scripts/`. State over there lies in `$HOME/.sandbox-coder/sync`, outside the workspace:
-//! `base` (the agreed tree), `index` and `git` (to compute trees), `txn` (a push under way).
+//! `base` (the agreed tree), `index` and `git` (to compute trees), `txn` (a push under way). Without git `plain`
+//! says so, and `index` is a list.
 
 pub mod delta;
 mod gzip;
 pub mod merge;
 pub mod pack;
+pub mod plain;
 pub mod pull;
 pub mod push;
 pub mod records;
@@ -17,6 +19,10 @@ pub mod threats;
 use std::path::PathBuf;
 
 use crate::exit::ErrorCode;
+
+/// What every script of ours begins with.
+const COMMON: &str =
+    concat!(include_str!("scripts/plain.sh"), "\n", include_str!("scripts/common.sh"));
 
 /// A status no script of ours uses, for answers that never came.
 const SPARE_EXIT: i32 = -1;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,19 +10,18 @@ use sha2::{Digest, Sha256};
 
 use super::records::{self, Limits, Records};
 use super::threats::Claim;
-use super::{Error, push};
-use crate::daytona::Toolbox;
+use super::{COMMON, Error, plain, push};
 use crate::daytona::script::{Script, said};
+use crate::daytona::{Command, Toolbox};
 use crate::rel_path::RelPath;
 use crate::tree::{Oid, Tree};
-use crate::worktree::Store;
+use crate::worktree::{Repo, Store};
 
-const COMMON: &str = include_str!("scripts/common.sh");
 const PULL: &str = include_str!("scripts/pull.sh");
 const SETTLE: &str = include_str!("scripts/settle.sh");
 
 /// Results up to this size travel inside the answer.
-const INLINE_MAX: u64 = 64 * 1024;
+pub(super) const INLINE_MAX: u64 = 64 * 1024;
 
 /// What the sandbox says to the question.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub enum Answer {
 pub struct Offer {
     /// The base it starts from.
     pub base: Oid,
-    /// The tree the sandbox has.
+    /// The tree the sandbox has. Without git it cannot know: then this only names what it saw.
     pub tree: Oid,
     /// Bytes of the archive.
     pub size: u64,
@@ -51,6 +51,7 @@ pub struct Offer {
     pub nested: Vec<String>,
     /// What git complained of over there, for the report.
     pub trouble: String,
+    plain: bool,
     sha256: String,
     path: String,
     data: Option<Vec<u8>>,
@@ -64,11 +65,12 @@ pub fn add_to(script: &mut Script, limits: &Limits) {
         .step(&format!("{COMMON}\n{PULL}"));
 }
 
-/// Adds the step that moves the base to a tree that was fetched and applied.
-pub fn add_settle(script: &mut Script, from: Oid, to: Oid) {
+/// Adds the step that moves the base to a tree that was fetched and applied. `seen` is what the offer called it.
+pub fn add_settle(script: &mut Script, from: Oid, to: Oid, seen: Oid) {
     script
         .set("FROM", &from.to_string())
         .set("TO", &to.to_string())
+        .set("SEEN", &seen.to_string())
         .step(&format!("{COMMON}\n{SETTLE}"));
 }
 
@@ -89,7 +91,10 @@ pub fn heard(result: &str) -> Result<Answer, Error> {
             "moving" => moving = true,
             "nested" => nested = text(rest).lines().map(str::to_owned).collect(),
             "trouble" => trouble = text(rest),
-            "out" => offer = Some(read_offer(rest).ok_or_else(|| push::refusal("", "", result))?),
+            "out" | "list" => {
+                let read = read_offer(rest).ok_or_else(|| push::refusal("", "", result))?;
+                offer = Some(Offer { plain: word == "list", ..read });
+            }
             "data" => {
                 let data = STANDARD.decode(rest).map_err(|_| push::refusal("", "", result))?;
                 if let Some(offer) = &mut offer {
@@ -118,6 +123,7 @@ fn read_offer(rest: &str) -> Option<Offer> {
         moving: false,
         nested: Vec::new(),
         trouble: String::new(),
+        plain: false,
         sha256: sha256.to_owned(),
         path: path.to_owned(),
         data: None,
@@ -128,6 +134,17 @@ impl Offer {
     /// Where the archive lies over there.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether the sandbox has no git: the archive is a list, for [`plain`] to go on with.
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Whether the base may be moved to it. A list is what the next look is held against, so it must not stand
+    /// for what could not be read.
+    pub fn can_settle(&self) -> bool {
+        !self.plain || self.trouble.is_empty()
     }
 }
 
@@ -155,6 +172,16 @@ impl Archive {
             }
         }
         arriving.whole()
+    }
+
+    /// Its bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The file, at its beginning.
+    pub(super) fn into_file(self) -> std::fs::File {
+        self.file
     }
 }
 
@@ -225,6 +252,61 @@ pub async fn fetch(
         }
     }
     arriving.whole()
+}
+
+/// Fetches and reads what an offer holds, with as many more questions as a sandbox without git needs. What could
+/// not be had is added to the offer. `step` limits one question.
+pub async fn records(
+    toolbox: &Toolbox,
+    offer: &mut Offer,
+    base: Oid,
+    limits: &Limits,
+    repo: &Repo,
+    step: Duration,
+) -> Result<Records, Error> {
+    let spool = repo.state_dir();
+    let archive = fetch(toolbox, offer, limits, &spool).await?;
+    if !offer.plain {
+        let (repo, offer, limits) = (repo.clone(), offer.clone(), *limits);
+        return blocking(move || unpack(archive, &offer, base, &limits, &Store::open(&repo)?))
+            .await;
+    }
+    let (begun, of) = (repo.clone(), offer.clone());
+    let mut inquiry = blocking({
+        let limits = *limits;
+        move || plain::Inquiry::new(&begun, base, &of, archive, &limits)
+    })
+    .await?;
+    loop {
+        let (back, asked) = blocking(move || {
+            let asked = inquiry.ask();
+            Ok::<_, Error>((inquiry, asked?))
+        })
+        .await?;
+        inquiry = back;
+        let Some(names) = asked else { break };
+        let mut script = Script::new();
+        plain::add_to(&mut script, offer, &names);
+        let command = Command::new(script.command(), step).repeatable();
+        let result = toolbox.execute(&command).await?.result;
+        let Answer::Out(answer) = heard(&result)? else { return Err(Error::Inconsistent) };
+        let archive = fetch(toolbox, &answer, limits, &spool).await?;
+        inquiry = blocking(move || inquiry.take(archive).map(|()| inquiry)).await?;
+    }
+    let mut told = offer.clone();
+    let (records, told) =
+        blocking(move || inquiry.finish(&mut told).map(|records| (records, told))).await?;
+    *offer = told;
+    Ok(records)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
 }
 
 /// Reads an archive into the store: every object hashed, nothing believed. Blocking.

@@ -9,13 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::delta::{Delta, delta};
 use super::pack::{Link, pack};
-use super::{Error, SPARE_EXIT};
+use super::{COMMON, Error, SPARE_EXIT};
 use crate::daytona::Toolbox;
 use crate::daytona::script::{Script, said};
 use crate::tree::{Oid, Tree};
 use crate::worktree::Store;
 
-const COMMON: &str = include_str!("scripts/common.sh");
 const PUSH: &str = include_str!("scripts/push.sh");
 
 /// Archives up to this size travel inside the step that applies them.

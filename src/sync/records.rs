@@ -124,7 +124,12 @@ pub fn read(
     }
 }
 
-fn check_size(size: u64, total: u64, packed: u64, limits: &Limits) -> Result<(), Refused> {
+pub(super) fn check_size(
+    size: u64,
+    total: u64,
+    packed: u64,
+    limits: &Limits,
+) -> Result<(), Refused> {
     const FREE: u64 = 64 << 20;
     if size > limits.one {
         return Err(Refused::TooLarge(format!("one file of {} MiB", size >> 20)));

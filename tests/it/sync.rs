@@ -3,5 +3,6 @@
 mod capture;
 mod edits;
 mod kills;
+mod nogit;
 mod refusals;
 mod trees;

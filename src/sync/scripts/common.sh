@@ -6,9 +6,8 @@ export EXTRACT_UNSAFE_SYMLINKS=1
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_COMMON_DIR GIT_NAMESPACE TAR_OPTIONS GZIP
 refuse() { code=$1; shift; say "$@"; exit "$code"; }
 brief() { head -c 200 "$1" 2>/dev/null | tr '\n' ' '; }
-for tool in git tar gzip sha256sum base64 xargs sed; do
-  command -v $tool >/dev/null 2>&1 || refuse 93 tool-missing $tool
-done
+need() { for tool do command -v "$tool" >/dev/null 2>&1 || refuse 93 tool-missing "$tool"; done; }
+need tar gzip sha256sum base64 xargs sed
 mkdir -p "$S" "$W" 2>/dev/null || refuse 94 disk "cannot make $S or $W"
 # One sync at a time. Without flock a link is the lock: it is made in one step together with its owner's
 # number and start, so that one left by a dead process is known and taken over.
@@ -30,8 +29,13 @@ else
 fi
 # Uploads that nobody came for; one under way is younger.
 find "$S" -maxdepth 1 -name 'in.*' -mmin +10 -exec rm -f {} + 2>/dev/null
+base=$(cat "$S/base" 2>/dev/null || echo -)
+# Whether git keeps the books or a list does is decided with each whole tree: an agent may install git, or remove it.
+plain=; [ ! -e "$S/plain" ] || plain=1
+[ "$base" != - ] || { plain=1; ! command -v git >/dev/null 2>&1 || plain=; }
+if [ -n "$plain" ]; then need find stat sort cmp paste awk sha1sum readlink; else need git; fi
 # A repository of our own: only an index and the trees of both sides. It never reads the workspace's `.git`.
-[ -e "$S/git/ready" ] || {
+[ -n "$plain" ] || [ -e "$S/git/ready" ] || {
   rm -rf "$S/git"
   git init -q --bare "$S/git" >/dev/null 2>"$S/err" || refuse 94 disk "$(brief "$S/err")"
   mkdir -p "$S/git/info"
@@ -41,9 +45,9 @@ find "$S" -maxdepth 1 -name 'in.*' -mmin +10 -exec rm -f {} + 2>/dev/null
   : >"$S/git/ready" || refuse 94 disk "cannot write $S/git"
 }
 export GIT_DIR="$S/git" GIT_WORK_TREE="$W"
-base=$(cat "$S/base" 2>/dev/null || echo -)
 # The tree of the workspace as it is, into the index $1: repositories inside are left out and named in `nested`.
 look() {
+  [ -z "$plain" ] || { list "$1"; tree=$base; cmp -s "$S/index" "$1" || tree=other; return 0; }
   rm -f "$1" "$1.lock"
   [ ! -e "$S/index" ] || cp -p "$S/index" "$1" || refuse 94 disk "cannot copy the index"
   add_all() { ( cd "$W" && GIT_INDEX_FILE=$1 git add -A --ignore-errors . ) >/dev/null 2>"$S/err" || :; }
@@ -64,4 +68,11 @@ look() {
   fi
   [ ! -s "$S/nested" ] || tr '\n\001' '\0\n' <"$S/nested" | ( cd "$W" && GIT_INDEX_FILE=$1 git update-index -z --force-remove --stdin )
   tree=$(GIT_INDEX_FILE=$1 git write-tree --missing-ok 2>"$S/err2") || refuse 94 disk "$(brief "$S/err2")"
+}
+# Says where the archive `out.gz` lies that leads from the base to what $1 names, and what it holds if that is little.
+offer() {
+  printf '%s' "$1" >"$S/out.tree"
+  size=$(wc -c <"$S/out.gz" | tr -d ' ')
+  say "$2" "$base" "$1" "$3" "$size" "$(sha256sum <"$S/out.gz" | cut -c1-64)" "$S/out.gz"
+  [ "$size" -gt "$INLINE" ] || say data "$(base64 <"$S/out.gz" | tr -d '\n')"
 }

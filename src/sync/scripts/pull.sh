@@ -1,6 +1,19 @@
 # Tells what differs from the base. MAXN limits the paths, INLINE the bytes that travel in the answer.
 [ ! -e "$S/txn" ] || refuse 76 torn "$(cat "$S/txn")"
 [ "$base" != - ] || refuse 77 stale -
+if [ -n "$plain" ]; then
+  # Which lines differ; the host says which contents it wants.
+  list "$S/out.idx"
+  [ ! -s "$S/err" ] || say trouble "$(head -c 600 "$S/err" | base64 | tr -d '\n')"
+  differ "$S/index" "$S/out.idx" >"$S/m" || refuse 94 disk "no room for the result"
+  [ -s "$S/m" ] || { say out "$base" "$base" 0 0 - -; exit 0; }
+  n=$(wc -l <"$S/m" | tr -d ' ')
+  [ "$n" -le $((MAXN * 20)) ] || refuse 81 toomany "$n"
+  sed -n 's,^repository ,=,p' "$S/out.idx" >>"$S/m"
+  gzip -1 <"$S/m" >"$S/out.n" && mv -f "$S/out.n" "$S/out.gz" || refuse 94 disk "no room for the result"
+  offer "$(sha256sum <"$S/out.idx" | cut -c1-40)" list "$n"
+  exit 0
+fi
 tries=0
 while :; do
   look "$S/out.idx"
@@ -20,7 +33,4 @@ n=$(tr '\0' '\n' <"$S/m" | grep -c '^:' || :)
 tr '\0' '\n' <"$S/m" | sed -n -e 's/^:[0-7]* 10[0-7]* [0-9a-f]* \([0-9a-f]*\) [AMT]$/\1/p' -e 's/^:[0-7]* 120000 [0-9a-f]* \([0-9a-f]*\) [AMT]$/\1/p' | sort -u >"$S/oids"
 { printf 'SBXOUT1 %s %s %s\0' "$base" "$tree" "$(wc -c <"$S/m" | tr -d ' ')"; cat "$S/m"
   git cat-file --batch --buffer <"$S/oids"; } | gzip -1 >"$S/out.n" && mv -f "$S/out.n" "$S/out.gz" || refuse 94 disk "no room for the result"
-printf '%s' "$tree" >"$S/out.tree"
-size=$(wc -c <"$S/out.gz" | tr -d ' ')
-say out "$base" "$tree" "$n" "$size" "$(sha256sum <"$S/out.gz" | cut -c1-64)" "$S/out.gz"
-[ "$size" -gt "$INLINE" ] || say data "$(base64 <"$S/out.gz" | tr -d '\n')"
+offer "$tree" out "$n"

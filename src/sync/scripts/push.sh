@@ -68,6 +68,9 @@ else
       refuse 94 disk "$(brief "$S/err")"
   fi
 fi
+if [ -n "$plain" ]; then note || refuse 79 verify-failed "$(printf 'what lies there is not what was sent' | base64)"
+else
+rm -f "$S/plain"
 export GIT_INDEX_FILE="$S/index.n"
 rm -f "$S/index.n" "$S/index.n.lock"
 [ "$FROM" = - ] || [ ! -e "$S/index" ] || cp -p "$S/index" "$S/index.n" || refuse 94 disk "cannot copy the index"
@@ -79,6 +82,7 @@ git update-index -q --refresh >/dev/null 2>&1 || :
 git diff-files --quiet || refuse 79 verify-failed "$(git diff-files --name-only -z | head -c 300 | base64 | tr -d '\n')"
 [ "$(git write-tree --missing-ok)" = "$TO" ] || refuse 80 tree-mismatch
 unset GIT_INDEX_FILE
+fi
 if [ "$FROM" = - ]; then
   # Agents commit; git refuses without a name. One that is there stays.
   ( unset GIT_DIR GIT_WORK_TREE GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM

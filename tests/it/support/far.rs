@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use sandbox_coder::daytona::script::Script;
 use sandbox_coder::sync::pack::Link;
 use sandbox_coder::sync::records::{Limits, Records};
-use sandbox_coder::sync::{pull, push};
+use sandbox_coder::sync::{plain, pull, push};
 use sandbox_coder::tree::{Oid, Tree};
 use sandbox_coder::worktree::capture::{Options, capture};
 use sandbox_coder::worktree::{Repo, Store};
@@ -27,6 +27,8 @@ pub enum Tools {
     Shell(&'static str),
     /// Busybox and git, nothing else.
     Busybox,
+    /// Busybox alone: neither git nor flock.
+    Bare,
     /// The machine's own without the named program.
     Without(&'static str),
 }
@@ -51,13 +53,15 @@ impl Far {
         std::fs::create_dir(dir.path().join("home")).unwrap();
         match tools {
             Tools::Shell(shell) => symlink(which(shell)?, bin.join("sh")).unwrap(),
-            Tools::Busybox => {
+            Tools::Busybox | Tools::Bare => {
                 let busybox = which("busybox")?;
                 let list = Command::new(&busybox).arg("--list").output().unwrap().stdout;
-                for applet in String::from_utf8(list).unwrap().lines() {
+                for applet in String::from_utf8(list).unwrap().lines().filter(|a| *a != "flock") {
                     symlink(&busybox, bin.join(applet)).unwrap();
                 }
-                symlink(which("git")?, bin.join("git")).unwrap();
+                if tools == Tools::Busybox {
+                    symlink(which("git")?, bin.join("git")).unwrap();
+                }
             }
             Tools::Without(missing) => {
                 for folder in std::env::split_paths(&std::env::var_os("PATH").unwrap()) {
@@ -244,8 +248,8 @@ impl Pair {
     pub fn pull(&self) -> (pull::Offer, Records, Tree) {
         // What a killed group still held is given back once the kernel has ended its last process.
         let mut asked = std::iter::repeat_with(|| self.far.ask()).take(1000);
-        let offer = match asked.find(|answer| !matches!(answer, pull::Answer::Busy)) {
-            Some(pull::Answer::Out(offer)) => *offer,
+        let mut offer = match asked.find(|answer| !matches!(answer, pull::Answer::Busy)) {
+            Some(pull::Answer::Out(offer)) => offer,
             other => panic!("{other:?}"),
         };
         let base = self.base.unwrap_or(Oid::EMPTY_TREE);
@@ -253,13 +257,51 @@ impl Pair {
         if offer.tree == base {
             // Nothing differs, so there is no archive.
             let records = Records { tree: base, claims: Vec::new(), content: 0 };
-            return (offer, records, store.read_tree(base).unwrap());
+            return (*offer, records, store.read_tree(base).unwrap());
         }
-        let mut from = std::fs::File::open(offer.path()).unwrap();
-        let archive = pull::Archive::read(&offer, &mut from, self.spool.path()).unwrap();
-        let records = pull::unpack(archive, &offer, base, &Limits::default(), &store).unwrap();
+        let records = if offer.is_plain() {
+            self.inquire(&mut offer, base)
+        } else {
+            let archive = self.fetch(&offer);
+            pull::unpack(archive, &offer, base, &Limits::default(), &store).unwrap()
+        };
         let tree = pull::theirs(&store.read_tree(base).unwrap(), &records.claims).unwrap();
-        (offer, records, tree)
+        (*offer, records, tree)
+    }
+
+    fn fetch(&self, offer: &pull::Offer) -> pull::Archive {
+        let mut from = std::fs::File::open(offer.path()).unwrap();
+        pull::Archive::read(offer, &mut from, self.spool.path()).unwrap()
+    }
+
+    /// Asks a sandbox without git until everything is known.
+    #[track_caller]
+    fn inquire(&self, offer: &mut pull::Offer, base: Oid) -> Records {
+        let list = self.fetch(offer);
+        let mut inquiry =
+            plain::Inquiry::new(&self.near, base, offer, list, &Limits::default()).unwrap();
+        while let Some(names) = inquiry.ask().unwrap() {
+            let mut script = Script::new();
+            plain::add_to(&mut script, offer, &names);
+            let said = self.far.run(&script);
+            match pull::heard(&said) {
+                Ok(pull::Answer::Out(answer)) => inquiry.take(self.fetch(&answer)).unwrap(),
+                other => panic!("{other:?}\n{said}"),
+            }
+        }
+        inquiry.finish(offer).unwrap()
+    }
+
+    /// Both sides agree on what was fetched; says whether the sandbox took it.
+    #[track_caller]
+    pub fn settle(&mut self, offer: &pull::Offer, tree: Oid) -> bool {
+        let mut script = Script::new();
+        pull::add_settle(&mut script, self.base.unwrap(), tree, offer.tree);
+        let moved = pull::heard_settle(&self.far.run(&script));
+        if moved {
+            self.base = Some(tree);
+        }
+        moved
     }
 
     /// The names that differ over there.

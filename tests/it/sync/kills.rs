@@ -254,7 +254,7 @@ fn a_pull_killed_before_each_of_its_commands_is_repeated() {
         let died = dies_at(&pair.far, &ask, turn);
         let (offer, _, tree) = pair.pull();
         let mut settle = Script::new();
-        pull::add_settle(&mut settle, offer.base, offer.tree);
+        pull::add_settle(&mut settle, offer.base, offer.tree, offer.tree);
         let cut = dies_at(&pair.far, &settle, turn);
         let mut asked = std::iter::repeat_with(|| pair.far.run(&settle)).take(1000);
         let said = asked.find(|said| !said.contains("SBX1 busy")).unwrap();
