@@ -56,6 +56,7 @@ struct Screen {
     human: human::Human,
     json: json::Json,
     streams: [StreamScrubber; 2],
+    line: Line,
 }
 
 impl Screen {
@@ -68,6 +69,7 @@ impl Screen {
             human: human::Human::new(options),
             json: json::Json::new(run),
             streams: Default::default(),
+            line: Line::new(terminal::streams_are_one()),
         }
     }
 
@@ -95,23 +97,38 @@ impl Screen {
     }
 
     fn show(&mut self, stream: crate::event::Stream, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.make_room(bytes);
         let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
         self.human.progress.suspend(|| match stream {
             crate::event::Stream::Stdout => stdout.write(bytes),
             crate::event::Stream::Stderr => stderr.write(bytes),
         });
+        if !self.line.is_open() {
+            self.human.progress.resume();
+        }
     }
 
     fn write_human(&mut self, text: human::Text) {
-        let (scrubber, stdout, stderr) = (&self.scrubber, &mut self.stdout, &mut self.stderr);
-        self.human.progress.suspend(|| {
-            if !text.stdout.is_empty() {
-                stdout.write(scrubber.scrub(&text.stdout).as_bytes());
-            }
-            if !text.stderr.is_empty() {
-                stderr.write(scrubber.scrub(&text.stderr).as_bytes());
-            }
-        });
+        let [out, err] =
+            [&text.stdout, &text.stderr].map(|text| self.scrubber.scrub(text).into_owned());
+        if !out.is_empty() {
+            self.show(crate::event::Stream::Stdout, out.as_bytes());
+        }
+        if !err.is_empty() {
+            let apart = if self.line.is_open() { "\n" } else { "" };
+            self.show(crate::event::Stream::Stderr, format!("{apart}{err}").as_bytes());
+        }
+    }
+
+    /// Takes the progress line away before words that end in the middle of a line.
+    fn make_room(&mut self, bytes: &[u8]) {
+        self.line.follow(bytes);
+        if self.line.is_open() {
+            self.human.progress.pause();
+        }
     }
 
     fn finish(&mut self) {
@@ -120,6 +137,29 @@ impl Screen {
             self.show(stream, &held);
         }
         self.human.progress.clear();
+    }
+}
+
+/// Whether the last words stand in the middle of a line, where both streams share one screen or file: what we
+/// say then begins a line of its own, and progress is not drawn over the words.
+struct Line {
+    shared: bool,
+    open: bool,
+}
+
+impl Line {
+    fn new(shared: bool) -> Self {
+        Self { shared, open: false }
+    }
+
+    fn follow(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.open = self.shared && *last != b'\n';
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.open
     }
 }
 

@@ -6,7 +6,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// The line at the bottom of the terminal.
 pub struct Progress {
+    enabled: bool,
     bar: Option<ProgressBar>,
+    /// What takes its time, and since when.
+    step: Option<(String, Instant)>,
+    /// Somebody's words end where the line would be drawn, and drawing it would wipe them out.
+    waiting: bool,
 }
 
 impl Progress {
@@ -14,25 +19,47 @@ impl Progress {
 
     /// One that draws only if `enabled`.
     pub fn new(enabled: bool) -> Self {
-        Self { bar: enabled.then(ProgressBar::hidden) }
+        Self { enabled, bar: None, step: None, waiting: false }
     }
 
     /// Names the step that now takes its time.
     pub fn step(&mut self, message: &str) {
-        let Some(bar) = &mut self.bar else { return };
-        if bar.is_hidden() {
-            let style = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}")
-                .expect("the template is constant");
-            let fresh = ProgressBar::with_draw_target(
-                None,
-                indicatif::ProgressDrawTarget::stderr_with_hz(8),
-            );
-            fresh.set_style(style);
-            fresh.enable_steady_tick(Self::PATIENCE);
-            *bar = fresh;
+        self.step = Some((message.to_owned(), Instant::now()));
+        if let Some(bar) = &self.bar {
+            bar.reset_elapsed();
+            bar.set_message(message.to_owned());
         }
-        bar.reset_elapsed();
-        bar.set_message(message.to_owned());
+        self.draw();
+    }
+
+    fn draw(&mut self) {
+        let Some((message, since)) = &self.step else { return };
+        if !self.enabled || self.waiting || self.bar.is_some() {
+            return;
+        }
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed:.dim}")
+            .expect("the template is constant");
+        let target = indicatif::ProgressDrawTarget::stderr_with_hz(8);
+        let bar = ProgressBar::with_draw_target(None, target)
+            .with_style(style)
+            .with_message(message.clone())
+            .with_elapsed(since.elapsed());
+        bar.enable_steady_tick(Self::PATIENCE);
+        self.bar = Some(bar);
+    }
+
+    /// Draws nothing until [`Self::resume`].
+    pub fn pause(&mut self) {
+        self.waiting = true;
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Draws again after a [`Self::pause`].
+    pub fn resume(&mut self) {
+        self.waiting = false;
+        self.draw();
     }
 
     /// Runs `write` with the line out of the way.
@@ -45,9 +72,9 @@ impl Progress {
 
     /// Takes the line away.
     pub fn clear(&mut self) {
-        if let Some(bar) = &mut self.bar {
+        self.step = None;
+        if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
-            *bar = ProgressBar::hidden();
         }
     }
 }

@@ -29,6 +29,12 @@ pub fn stdout_is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// Whether standard output and standard error are one terminal, pipe or file.
+pub fn streams_are_one() -> bool {
+    let [out, err] = [rustix::fs::fstat(std::io::stdout()), rustix::fs::fstat(std::io::stderr())];
+    out.is_ok_and(|out| err.is_ok_and(|err| (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino)))
+}
+
 /// Whether colours are welcome on standard error.
 pub fn colour() -> bool {
     stderr_draws() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())

@@ -343,3 +343,19 @@ fn a_worktree_that_goes_away_or_cannot_be_written_costs_no_result() {
     std::fs::rename(&moved, cx.work()).unwrap();
     cx.git_in(&project, &["worktree", "repair", cx.work().to_str().unwrap()]);
 }
+
+#[test]
+fn words_without_a_line_end_do_not_swallow_our_lines() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let (mut read, write) = std::io::pipe().unwrap();
+    let mut child = cx
+        .command(["run", "--isolation", "none", "--agent-command", "printf last-words", "do it"])
+        .stdout(write.try_clone().unwrap())
+        .stderr(write)
+        .spawn()
+        .unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut read, &mut text).unwrap();
+    assert!(child.wait().unwrap().success(), "{text}");
+    assert!(text.contains("\nlast-words\n[sandbox:phase] sync_out\n"), "{text}");
+}
