@@ -29,7 +29,7 @@ pub enum Policy {
     KeepBoth,
     /// As `KeepBoth`, but text gets conflict markers in place.
     Merge,
-    /// The local version stays.
+    /// The local version stays; their version is put aside.
     Ours,
     /// The sandbox's version replaces the local one, which `undo` can bring back.
     Theirs,
@@ -442,11 +442,16 @@ impl Planner<'_> {
             self.steps.clear();
             self.out.merged.clear();
         } else {
-            self.out.asides = conflicts
+            // What the local version wins over is settled, and the sandbox will forget it with the next push.
+            let lost = self.out.settled.iter().filter(|_| self.policy == Policy::Ours);
+            let mut asides: Vec<_> = conflicts
                 .iter()
                 .filter(|c| !c.marked)
+                .chain(lost)
                 .filter_map(|c| Some((c.path.clone(), c.theirs?)))
                 .collect();
+            asides.sort_by(|a, b| a.0.cmp(&b.0));
+            self.out.asides = asides;
         }
         let result = self.result();
         let local = self.inputs.local;

@@ -311,7 +311,7 @@ fn policies() {
     assert_eq!(merge.conflicts.iter().filter(|c| c.marked).count(), 1);
     let ours = of(Policy::Ours);
     assert_eq!(result(&ours), ["2", "1\nx\n3\n", "-", "\0l"]);
-    assert_eq!((ours.conflicts.len(), ours.settled.len(), ours.asides.len()), (0, 3, 0));
+    assert_eq!((ours.conflicts.len(), ours.settled.len(), ours.asides.len()), (0, 3, 3));
     let take = of(Policy::Theirs);
     assert_eq!(result(&take), ["2", "1\ny\n3\n", "2", "\0t"]);
     assert_eq!((take.conflicts.len(), take.settled.len()), (0, 3));
@@ -429,9 +429,10 @@ proptest! {
             }
         }
         // What clashes and is not marked is put aside.
-        if matches!(policy, Policy::KeepBoth | Policy::Merge | Policy::Theirs) {
+        if policy != Policy::Hold {
             let aside: HashSet<_> = plan.asides.iter().cloned().collect();
-            for c in plan.conflicts.iter().filter(|c| !c.marked) {
+            let lost = plan.settled.iter().filter(|_| policy == Policy::Ours);
+            for c in plan.conflicts.iter().filter(|c| !c.marked).chain(lost) {
                 prop_assert!(c.theirs.is_none_or(|t| aside.contains(&(c.path.clone(), t))));
             }
         }
