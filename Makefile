@@ -4,7 +4,10 @@ CARGO ?= cargo
 BIN := target/release/sandbox-coder
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 
-.PHONY: help build demo test check fmt lint doc deny gen agents agents-all sdk bench clean install
+CASES ?= 10000
+KILLS ?= 2000
+
+.PHONY: help build demo test model kills check fmt lint doc deny gen agents agents-all sdk bench clean install
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | sort
@@ -22,6 +25,14 @@ ifdef NEXTEST
 else
 	$(CARGO) test --locked
 endif
+
+model:           ## hold many more random worktrees against the model of a sync (CASES=10000, SEED=1)
+	SANDBOX_CODER_CASES=$(CASES) $(if $(SEED),SANDBOX_CODER_SEED=$(SEED)) \
+	  $(CARGO) test --locked --test it sync::model -- --nocapture
+
+kills:           ## kill many more syncs and applies half-way (KILLS=2000 on each side)
+	SANDBOX_CODER_KILLS=$(KILLS) $(if $(SEED),SANDBOX_CODER_SEED=$(SEED)) \
+	  $(CARGO) test --locked --test it kills:: -- --nocapture
 
 check: fmt lint doc test deny   ## all that CI checks
 

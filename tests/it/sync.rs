@@ -3,6 +3,7 @@
 mod capture;
 mod edits;
 mod kills;
+mod model;
 mod nogit;
 mod refusals;
 mod trees;

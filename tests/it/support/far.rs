@@ -45,9 +45,17 @@ impl Far {
         Self::with(Tools::Shell("sh")).expect("every machine has a shell")
     }
 
+    /// A sandbox with the machine's tools in a folder of the caller's choice.
+    pub fn within(dir: tempfile::TempDir) -> Self {
+        Self::make(dir, Tools::Shell("sh")).expect("every machine has a shell")
+    }
+
     /// A sandbox with these tools; `None` where the machine lacks them.
     pub fn with(tools: Tools) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
+        Self::make(tempfile::tempdir().unwrap(), tools)
+    }
+
+    fn make(dir: tempfile::TempDir, tools: Tools) -> Option<Self> {
         let bin = dir.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
         std::fs::create_dir(dir.path().join("home")).unwrap();

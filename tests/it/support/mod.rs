@@ -2,6 +2,7 @@
 
 pub mod between;
 pub mod context;
+pub mod dice;
 #[cfg(unix)]
 pub mod far;
 pub mod faulty_proxy;

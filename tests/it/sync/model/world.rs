@@ -1,0 +1,673 @@
+//! Both sides of one worktree, moved only by the product's own code, and all that is owed to anybody.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use sandbox_coder::daytona::script::Script;
+use sandbox_coder::rel_path::{RelPath, escape};
+use sandbox_coder::sync::merge::{self, MergePlan, Policy};
+use sandbox_coder::sync::pack::Link;
+use sandbox_coder::sync::push::{Push, Pushed};
+use sandbox_coder::sync::records::Limits;
+use sandbox_coder::sync::{pull, threats};
+use sandbox_coder::tree::{Entry, Oid, Tree, changes};
+use sandbox_coder::worktree::apply::{self, Applied, Objects, Plan, Site};
+use sandbox_coder::worktree::capture::{Options, capture};
+use sandbox_coder::worktree::journal::Shelf;
+use sandbox_coder::worktree::store::{blob_id, tree_id};
+use sandbox_coder::worktree::strangers::Strangers;
+use sandbox_coder::worktree::{Repo, Store, undo};
+
+use super::files::{self, Author, Files, Node, ignored_here, ignored_there};
+use super::oracle::{Outcome, Trees, Way, holds};
+use crate::support::dice::Dice;
+use crate::support::far::Far;
+use crate::support::repo::listing;
+
+pub struct World<'l> {
+    dir: tempfile::TempDir,
+    near: Repo,
+    store: Store,
+    /// The sandbox; without one, what the scripts do is done to `there` alone.
+    far: Option<Far>,
+    /// What lies here, ignored files too.
+    here: Files,
+    /// The same over there.
+    there: Files,
+    base: Option<(Oid, Files)>,
+    /// Contents that a sync took from their place: they have to be found until the end.
+    owed: BTreeMap<Oid, String>,
+    runs: u32,
+    count: u64,
+    pub dice: Dice,
+    untouched: Vec<(Vec<u8>, char, Vec<u8>)>,
+    log: &'l dyn Fn(String),
+}
+
+/// What was decided and what it was decided from.
+struct Decided {
+    local: Files,
+    strangers: Files,
+    theirs: Files,
+    offered: Oid,
+    plan: MergePlan,
+}
+
+fn kept(files: &Files, ignored: fn(&[u8]) -> bool) -> Files {
+    files.iter().filter(|(p, _)| !ignored(p)).map(|(p, n)| (p.clone(), n.clone())).collect()
+}
+
+fn tree(files: &Files) -> Tree {
+    let entry = |node: &Node| Entry { mode: node.mode, id: blob_id(&node.bytes) };
+    files.iter().map(|(p, n)| (RelPath::parse(p).unwrap(), entry(n))).collect()
+}
+
+fn ids(files: &Files) -> BTreeSet<Oid> {
+    files.values().map(|node| blob_id(&node.bytes)).collect()
+}
+
+/// A folder in memory where the machine has one: nothing here asks whether a disk keeps its word.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+impl<'l> World<'l> {
+    pub fn new(seed: u64, with_far: bool, log: &'l dyn Fn(String)) -> Self {
+        let dir = scratch();
+        let top = dir.path().canonicalize().unwrap().join("work");
+        std::fs::create_dir_all(dir.path().join("guard")).unwrap();
+        std::fs::create_dir_all(dir.path().join("spool")).unwrap();
+        std::fs::write(dir.path().join("guard/secret"), "untouched").unwrap();
+        let mut dice = Dice::new(seed);
+        let mut count = 0;
+        let here = Author { dice: &mut dice, name: 'o', count: &mut count }.tree();
+        let user = git2::Repository::init(&top).unwrap();
+        std::fs::create_dir_all(top.join(".git/info")).unwrap();
+        std::fs::create_dir_all(top.join(".git/hooks")).unwrap();
+        std::fs::write(top.join(".git/info/exclude"), files::EXCLUDE).unwrap();
+        std::fs::write(top.join(".git/hooks/post-checkout"), "#!/bin/sh\nexit 1\n").unwrap();
+        files::lay(&top, &Files::new(), &here, true, &|_| ());
+        if !dice.once_in(4) {
+            let mut index = user.index().unwrap();
+            index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+            index.write().unwrap();
+            let id = user.find_tree(index.write_tree().unwrap()).unwrap();
+            let who = git2::Signature::now("Tester", "tester@example.org").unwrap();
+            user.commit(Some("HEAD"), &who, &who, "first", &id, &[]).unwrap();
+        }
+        let near = Repo::discover(&top).unwrap();
+        let store = Store::open(&near).unwrap();
+        let far = with_far.then(|| Far::within(scratch()));
+        let mut world = Self {
+            dir,
+            near,
+            store,
+            far,
+            here,
+            there: Files::new(),
+            base: None,
+            owed: BTreeMap::new(),
+            runs: 0,
+            count,
+            dice,
+            untouched: Vec::new(),
+            log,
+        };
+        world.untouched = world.git_dir();
+        for (path, node) in &world.here {
+            world.say(format!("here {} {node:?}", escape(path)));
+        }
+        world
+    }
+
+    fn say(&self, words: String) {
+        (self.log)(words);
+    }
+
+    fn git_dir(&self) -> Vec<(Vec<u8>, char, Vec<u8>)> {
+        let mut all = listing(self.near.git_dir());
+        all.retain(|(name, ..)| !name.starts_with(b"sandbox-coder"));
+        all
+    }
+
+    /// What no sync may ever touch.
+    fn nothing_else_changed(&self) {
+        assert!(self.git_dir() == self.untouched, "the user's repository was written to");
+        let mut beside: Vec<_> =
+            std::fs::read_dir(self.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        beside.sort();
+        assert_eq!(beside, ["guard", "spool", "work"]);
+        assert_eq!(std::fs::read(self.dir.path().join("guard/secret")).unwrap(), b"untouched");
+        let left = self.here.keys().find(|p| p.windows(5).any(|w| w == b".sbx-"));
+        assert_eq!(left, None, "something staged stayed behind");
+    }
+
+    /// The user's worktree, taken by git; it has to be what lies there.
+    fn capture(&self) -> (Oid, Files) {
+        let options = Options { max_size: u64::MAX, max_files: u64::MAX, ..Options::default() };
+        let id = capture(&self.near, &options).unwrap().tree;
+        let local = kept(&self.here, ignored_here);
+        let wanted = tree(&local);
+        let taken = self.store.read_tree(id).unwrap();
+        assert!(taken == wanted, "captured {:?}", changes(&wanted, &taken));
+        (id, local)
+    }
+
+    pub fn user_edits(&mut self, most: u64) {
+        let before = self.here.clone();
+        for _ in 0..self.dice.below(most + 1) {
+            let mut author = Author { dice: &mut self.dice, name: 'u', count: &mut self.count };
+            let what = author.edit(&mut self.here);
+            self.say(format!("user {what}"));
+        }
+        let prune = !self.dice.once_in(4);
+        files::lay(self.near.top(), &before, &self.here, prune, &|_| ());
+    }
+
+    pub fn agent_edits(&mut self, most: u64) {
+        let before = self.there.clone();
+        if self.base.is_none() {
+            return;
+        }
+        for _ in 0..self.dice.below(most + 1) {
+            let mut author = Author { dice: &mut self.dice, name: 'a', count: &mut self.count };
+            let what = author.edit(&mut self.there);
+            self.say(format!("agent {what}"));
+        }
+        let prune = !self.dice.once_in(4);
+        if let Some(far) = &self.far {
+            files::lay(&far.workspace(), &before, &self.there, prune, &|p| far.own(p));
+            match self.dice.below(8) {
+                0 => far.agent("git add -A . && git commit -qm work || :"),
+                1 => far.agent("git add -A . || :; git switch -qc b$$ || :; rm -f .git/index"),
+                2 => far.agent("rm -rf .git"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until a killed group has given the lock back.
+    fn until_free<T>(&self, mut ask: impl FnMut() -> Option<T>) -> T {
+        let mut tries = std::iter::repeat_with(&mut ask).take(1000);
+        tries.find_map(|answer| answer).expect("the lock is given back")
+    }
+
+    /// Runs a script and kills all of it after a while, once in four times.
+    fn maybe_cut(&mut self, script: &Script) {
+        if !self.dice.once_in(4) {
+            return;
+        }
+        let delay = Duration::from_micros(self.dice.below(60_000));
+        let Some(far) = &self.far else { return };
+        let mut child = far.start(script);
+        std::thread::sleep(delay);
+        let running = child.try_wait().unwrap().is_none();
+        let group = rustix::process::Pid::from_child(&child);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        child.wait().unwrap();
+        self.say(format!("a step was killed after {delay:?}: {running}"));
+    }
+
+    /// Sends the worktree; where work over there was not fetched, nothing happens. Whether it was sent.
+    pub fn push(&mut self) -> bool {
+        let (to, local) = self.capture();
+        let dirty =
+            self.base.as_ref().is_some_and(|(_, base)| kept(&self.there, ignored_there) != *base);
+        let before = self.there.clone();
+        if self.far.is_some() {
+            let from = self.base.as_ref().map(|(id, files)| (*id, tree(files)));
+            let from = from.as_ref().map(|(id, tree)| (*id, tree));
+            let spool = self.dir.path().join("spool");
+            let plan =
+                Push::plan(&self.store, from, (to, &tree(&local)), &spool, Link::Far).unwrap();
+            let far = self.far.as_ref().unwrap();
+            let script = far.script_of(&plan);
+            self.maybe_cut(&script);
+            let far = self.far.as_ref().unwrap();
+            let heard = self.until_free(|| Some(far.push(&plan)).filter(|h| *h != Pushed::Busy));
+            self.there = files::read(&far.workspace());
+            if dirty {
+                assert_eq!(heard, Pushed::Dirty);
+                assert!(self.there == before, "a refused push changed something");
+                self.say("push: refused".into());
+                return false;
+            }
+            assert!(matches!(heard, Pushed::Ok { .. }), "{heard:?}");
+            if self.dice.once_in(8) {
+                let far = self.far.as_ref().unwrap();
+                assert_eq!(far.push(&plan), Pushed::Ok { already: true, aside: None });
+            }
+            let lies = kept(&self.there, ignored_there);
+            assert!(
+                lies == kept(&local, ignored_there),
+                "{:#?}",
+                files::differences(&lies, &local)
+            );
+        } else if dirty {
+            return false;
+        } else {
+            let ignored: Vec<_> = self.there.iter().filter(|(p, _)| ignored_there(p)).collect();
+            let mut there = local.clone();
+            for (path, node) in ignored {
+                if !local.keys().any(|p| files::is_below(p, path) || files::is_below(path, p)) {
+                    there.insert(path.clone(), node.clone());
+                }
+            }
+            self.there = there;
+        }
+        if self.far.is_some() {
+            let (found, now) = (self.found_there(), ids(&self.there));
+            for (path, node) in before.iter().filter(|(p, _)| ignored_there(p)) {
+                let id = blob_id(&node.bytes);
+                assert!(found.contains(&id), "the sandbox's `{}` is gone", escape(path));
+                if !now.contains(&id) {
+                    self.owe(path, node, "over there");
+                }
+            }
+        }
+        self.base = Some((to, local));
+        self.say(format!("push: {to}"));
+        self.nothing_else_changed();
+        true
+    }
+
+    fn owe(&mut self, path: &[u8], node: &Node, whose: &str) {
+        self.owed.insert(blob_id(&node.bytes), format!("{whose} {} {node:?}", escape(path)));
+    }
+
+    /// Every content over there, put aside or not.
+    fn found_there(&self) -> BTreeSet<Oid> {
+        let Some(far) = &self.far else { return ids(&self.there) };
+        let mut found = BTreeSet::new();
+        for entry in std::fs::read_dir(far.home()).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("workspace") {
+                found.extend(ids(&files::read(&path)));
+            }
+        }
+        found
+    }
+
+    /// Every content that is here: in the worktree, put aside, in a result that is held, or brought back by an undo.
+    fn found_here(&self) -> BTreeSet<Oid> {
+        let mut found = ids(&self.here);
+        let aside = self.near.top().join(".sandbox-coder");
+        if aside.exists() {
+            found.extend(ids(&files::read(&aside)));
+        }
+        let pinned = |name: &str| {
+            let id = self.near.read_ref(name).unwrap();
+            id.map(|id| self.store.read_tree(id).unwrap()).unwrap_or_default()
+        };
+        found.extend(pinned("refs/held/sandbox").values().map(|e| e.id));
+        let shelf = Shelf::at(&self.near.state_dir());
+        for run in shelf.runs().unwrap() {
+            let kept = pinned(&format!("refs/undo/{}", run.run));
+            let journal = shelf.finished(&run.run).unwrap().unwrap();
+            for before in journal.steps.iter().filter_map(|s| s.before) {
+                assert!(kept.values().any(|e| e.id == before.id), "an undo lacks {before:?}");
+                assert!(self.store.has(before.id), "an undo lost {before:?}");
+                found.insert(before.id);
+            }
+        }
+        found
+    }
+
+    /// Fetches, verifies, judges and merges.
+    fn decide(&mut self, way: &Way) -> Decided {
+        let (_, local) = self.capture();
+        let (base_id, base_files) = self.base.clone().expect("something was sent");
+        let base = tree(&base_files);
+        let theirs = kept(&self.there, ignored_there);
+        let offered = tree_id(&tree(&theirs));
+        let claims = match &self.far {
+            Some(_) => self.fetch(base_id, &base, offered),
+            None => {
+                for node in theirs.values() {
+                    self.store.write_blob(&node.bytes).unwrap();
+                }
+                let claim = |c: sandbox_coder::tree::Change| threats::Claim {
+                    path: c.path.as_bytes().to_vec(),
+                    before: c.before,
+                    after: c.after,
+                };
+                changes(&base, &tree(&theirs)).into_iter().map(claim).collect()
+            }
+        };
+        let local_tree = tree(&local);
+        let store = &self.store;
+        let content =
+            |id: &Oid| store.read_start(*id, merge::TEXT_MAX as u64 + 1).map_err(io::Error::other);
+        let review =
+            threats::review(&base, &local_tree, &claims, &content, &threats::Options::default())
+                .unwrap()
+                .accept()
+                .unwrap();
+        assert_eq!(store.write_tree(&review.theirs).unwrap(), offered);
+        let strangers = Strangers::new(self.near.top(), &local_tree).unwrap();
+        let inputs = merge::Inputs {
+            base: &base,
+            local: &local_tree,
+            theirs: &review.theirs,
+            held: &review.held,
+            content: &content,
+            disk: &|path: &RelPath| strangers.at(path),
+        };
+        let options =
+            merge::Options { policy: way.policy, allow_mass_delete: way.allow_mass_delete };
+        let plan = merge::plan(inputs, options).unwrap();
+        for (id, bytes) in &plan.merged {
+            assert_eq!(store.write_blob(bytes).unwrap(), *id);
+        }
+        let ignored = self.here.iter().filter(|(p, _)| ignored_here(p));
+        let strangers = ignored.map(|(p, n)| (p.clone(), n.clone())).collect();
+        Decided { local, strangers, theirs, offered, plan }
+    }
+
+    /// Asks the sandbox and reads its answer.
+    fn fetch(&mut self, base_id: Oid, base: &Tree, offered: Oid) -> Vec<threats::Claim> {
+        let mut ask = Script::new();
+        pull::add_to(&mut ask, &Limits::default());
+        self.maybe_cut(&ask);
+        let far = self.far.as_ref().unwrap();
+        let offer = self.until_free(|| match far.ask() {
+            pull::Answer::Out(offer) => Some(*offer),
+            pull::Answer::Busy => None,
+            other => panic!("{other:?}"),
+        });
+        assert!(offer.trouble.is_empty() && offer.nested.is_empty(), "{offer:?}");
+        assert_eq!((offer.base, offer.tree), (base_id, offered), "what the sandbox offers");
+        if offer.tree == base_id {
+            return Vec::new();
+        }
+        let spool = self.dir.path().join("spool");
+        let mut from = std::fs::File::open(offer.path()).unwrap();
+        let archive = pull::Archive::read(&offer, &mut from, &spool).unwrap();
+        let limits = Limits::default();
+        let records = pull::unpack(archive, &offer, base_id, &limits, &self.store).unwrap();
+        assert_eq!(tree_id(&pull::theirs(base, &records.claims).unwrap()), offered);
+        records.claims
+    }
+
+    /// Brings the sandbox's work home. Whether both sides agree now.
+    pub fn pull(&mut self, way: &Way) -> bool {
+        self.runs += 1;
+        let run = format!("r{}", self.runs);
+        let decided = self.decide(way);
+        let plan = &decided.plan;
+        self.say(format!("pull {run} {:?} mass {}", way.policy, way.allow_mass_delete));
+        let before = self.here.clone();
+        let stops =
+            plan.mass_delete.is_some() || way.policy == Policy::Hold && !plan.conflicts.is_empty();
+        if stops {
+            self.near.write_ref("refs/held/sandbox", decided.offered).unwrap();
+            let outcome = self.outcome(&decided, &[]);
+            self.judged(way, &decided, &[], outcome);
+            assert!(self.here == before, "a result that is held changed something");
+            self.say("held".into());
+            return false;
+        }
+        let todo = Plan {
+            run: run.clone(),
+            steps: plan.steps.clone(),
+            asides: plan.asides.clone(),
+            all_or_nothing: way.policy == Policy::Hold,
+        };
+        let typed = if self.dice.once_in(5) { self.type_meanwhile() } else { Vec::new() };
+        let (applied, cut) = self.apply(&todo);
+        let settled = applied.iter().all(|a| a.late.is_empty()) && !cut;
+        self.here = files::read(self.near.top());
+        if cut && applied.is_empty() {
+            let unchanged = typed.iter().fold(before.clone(), typed_over);
+            assert!(self.here == unchanged, "{:#?}", files::differences(&self.here, &unchanged));
+            return false;
+        }
+        let outcome = self.outcome(&decided, &applied);
+        self.judged(way, &decided, &typed, outcome);
+        if !settled && !cut {
+            self.near.write_ref("refs/held/sandbox", decided.offered).unwrap();
+        }
+        self.conserved(&before, &typed);
+        if settled {
+            self.settle(&decided);
+            let untyped = typed.is_empty();
+            if untyped && applied.iter().any(|a| !a.changed.is_empty()) && self.dice.once_in(4) {
+                self.undo(&run, &before);
+            }
+        }
+        settled
+    }
+
+    /// The user goes on while we apply.
+    fn type_meanwhile(&mut self) -> Vec<(Vec<u8>, Option<Node>)> {
+        let before = self.here.clone();
+        self.user_edits(2);
+        let paths: BTreeSet<_> = before.keys().chain(self.here.keys()).cloned().collect();
+        paths
+            .into_iter()
+            .filter(|p| before.get(p) != self.here.get(p))
+            .map(|p| (p.clone(), self.here.get(&p).cloned()))
+            .collect()
+    }
+
+    fn in_site<T>(&self, objects: &dyn Objects, act: impl FnOnce(&Site<'_>) -> T) -> T {
+        let state = self.near.state_dir();
+        act(&Site { top: self.near.top(), state: &state, objects, file_mode: true })
+    }
+
+    /// Carries a plan out; once in four times it dies on the way and is taken up again.
+    fn apply(&mut self, plan: &Plan) -> (Vec<Applied>, bool) {
+        let trips = self.dice.once_in(4);
+        let (left, dies) = (self.dice.below(8), self.dice.once_in(2));
+        let good = (&self.near, &self.store);
+        // As each command does first: what was left open for another look gets it.
+        let resume = || self.in_site(&good, apply::resume).unwrap();
+        if !trips {
+            let applied = self.in_site(&good, |site| apply::apply(site, plan)).unwrap();
+            return (std::iter::once(applied).chain(resume()).collect(), false);
+        }
+        let bad = Tripwire { inner: &good, left: Cell::new(left), dies };
+        let tried =
+            catch_unwind(AssertUnwindSafe(|| self.in_site(&bad, |site| apply::apply(site, plan))));
+        let resumed = resume();
+        if let Ok(Ok(applied)) = tried {
+            return (std::iter::once(applied).chain(resumed).collect(), false);
+        }
+        self.say(format!("cut after {left} objects, dies {dies}, resumed {}", resumed.len()));
+        assert!(resume().is_empty(), "one repetition is enough");
+        (resumed, true)
+    }
+
+    fn outcome(&self, decided: &Decided, applied: &[Applied]) -> Outcome {
+        let bytes = |path: &RelPath| path.as_bytes().to_vec();
+        let place = |path: &RelPath| std::fs::read(self.near.top().join(path.as_path())).unwrap();
+        let plan = &decided.plan;
+        let late = || applied.iter().flat_map(|a| &a.late);
+        let conflicts: BTreeSet<_> = plan
+            .conflicts
+            .iter()
+            .map(|c| bytes(&c.path))
+            .chain(late().map(|l| bytes(&l.step.path)))
+            .collect();
+        let settled = plan.settled.iter().map(|c| bytes(&c.path));
+        let reported = settled.chain(conflicts.iter().cloned()).collect();
+        let put = applied.iter().flat_map(|a| &a.asides);
+        let saved = late().filter_map(|l| Some((bytes(&l.step.path), place(l.saved_to.as_ref()?))));
+        let asides = put.map(|(path, at)| (bytes(path), place(at))).chain(saved).collect();
+        let after = self.here.clone();
+        let mass_delete = plan.mass_delete.is_some();
+        Outcome { after, reported, conflicts, asides, mass_delete }
+    }
+
+    fn judged(
+        &self,
+        way: &Way,
+        decided: &Decided,
+        typed: &[(Vec<u8>, Option<Node>)],
+        mut outcome: Outcome,
+    ) {
+        let strangers = typed.iter().fold(decided.strangers.clone(), |mut all, (path, node)| {
+            if let (Some(old), Some(node)) = (all.get_mut(path), node) {
+                *old = node.clone();
+            } else {
+                all.remove(path);
+            }
+            all
+        });
+        for (path, node) in &strangers {
+            let now = outcome.after.get(path);
+            assert_eq!(now, Some(node), "`{}` was no part of it", escape(path));
+        }
+        outcome.after.retain(|path, _| !decided.strangers.contains_key(path));
+        let base = self.base.as_ref().map(|(_, files)| files.clone()).unwrap_or_default();
+        let trees = Trees {
+            base: &base,
+            local: &decided.local,
+            theirs: &decided.theirs,
+            strangers: &decided.strangers,
+            typed,
+        };
+        if let Err(why) = trees.judge(way, &outcome) {
+            let named = |paths: &BTreeSet<Vec<u8>>| -> Vec<String> {
+                paths.iter().map(|p| escape(p)).collect()
+            };
+            let changed = files::differences(&outcome.after, &decided.local);
+            panic!(
+                "{why}\nconflicts {:?}, typed {typed:?}\n{changed:#?}",
+                named(&outcome.conflicts)
+            );
+        }
+    }
+
+    /// What was here and lost its place can be found.
+    fn conserved(&mut self, before: &Files, typed: &[(Vec<u8>, Option<Node>)]) {
+        let (found, now) = (self.found_here(), ids(&self.here));
+        for (path, node) in typed.iter().fold(before.clone(), typed_over) {
+            let id = blob_id(&node.bytes);
+            assert!(found.contains(&id), "our `{}` {node:?} is gone", escape(&path));
+            if !now.contains(&id) {
+                self.owe(&path, &node, "ours");
+            }
+        }
+    }
+
+    /// Both sides agree on what was fetched: all of it has to be here.
+    fn settle(&mut self, decided: &Decided) {
+        let (base_id, base) = self.base.clone().expect("something was sent");
+        let trees = Trees {
+            base: &base,
+            local: &decided.local,
+            theirs: &decided.theirs,
+            strangers: &decided.strangers,
+            typed: &[],
+        };
+        let (found, now) = (self.found_here(), ids(&self.here));
+        for (path, node) in &decided.theirs {
+            if base.get(path) == Some(node) {
+                continue;
+            }
+            let after = self.here.get(path);
+            let within = after.is_some_and(|a| holds(&a.bytes, &node.bytes));
+            if within || trees.blended(path, after) {
+                continue;
+            }
+            let id = blob_id(&node.bytes);
+            assert!(found.contains(&id), "their `{}` {node:?} is gone", escape(path));
+            if !now.contains(&id) {
+                self.owe(path, node, "theirs");
+            }
+        }
+        if self.far.is_some() {
+            let mut script = Script::new();
+            pull::add_settle(&mut script, base_id, decided.offered, decided.offered);
+            self.maybe_cut(&script);
+            let far = self.far.as_ref().unwrap();
+            let said =
+                self.until_free(|| Some(far.run(&script)).filter(|s| !s.contains("SBX1 busy")));
+            assert!(pull::heard_settle(&said), "{said}");
+        }
+        self.near.delete_ref("refs/held/sandbox").unwrap();
+        self.base = Some((decided.offered, decided.theirs.clone()));
+        self.nothing_else_changed();
+        self.say("settled".into());
+    }
+
+    /// Takes the last run back, and half of the time that too.
+    fn undo(&mut self, run: &str, before: &Files) {
+        let after = self.here.clone();
+        for (of, name, wanted) in [
+            (run.to_owned(), format!("{run}-undo"), before),
+            (format!("{run}-undo"), format!("{run}-redo"), &after),
+        ] {
+            let good = (&self.near, &self.store);
+            let undone = self.in_site(&good, |site| undo::undo(site, Some(&of), &name)).unwrap();
+            assert!(undone.late.is_empty(), "{:?}", undone.late);
+            let old = self.here.clone();
+            self.here = files::read(self.near.top());
+            assert!(self.here == *wanted, "{:#?}", files::differences(&self.here, wanted));
+            self.conserved(&old, &[]);
+            self.nothing_else_changed();
+            self.say(format!("undone: {of}"));
+            if self.dice.once_in(2) {
+                break;
+            }
+        }
+    }
+
+    /// Everything that is owed to anybody is still there.
+    pub fn pay(&self) {
+        let mut found = self.found_here();
+        found.extend(self.found_there());
+        for (id, what) in &self.owed {
+            assert!(found.contains(id), "lost: {what}");
+        }
+    }
+}
+
+fn typed_over(mut files: Files, (path, node): &(Vec<u8>, Option<Node>)) -> Files {
+    match node {
+        Some(node) => files.insert(path.clone(), node.clone()),
+        None => files.remove(path),
+    };
+    files
+}
+
+/// A store that fails, or takes the whole process with it, after so many objects.
+struct Tripwire<'o> {
+    inner: &'o dyn Objects,
+    left: Cell<u64>,
+    dies: bool,
+}
+
+impl Objects for Tripwire<'_> {
+    fn size(&self, id: &Oid) -> io::Result<Option<u64>> {
+        self.inner.size(id)
+    }
+
+    fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
+        match self.left.get() {
+            0 if self.dies => resume_unwind(Box::new("killed")),
+            0 => Err(io::Error::other("the store fails")),
+            n => {
+                self.left.set(n - 1);
+                self.inner.copy(id, out)
+            }
+        }
+    }
+
+    fn save(&self, bytes: &[u8]) -> io::Result<Oid> {
+        self.inner.save(bytes)
+    }
+
+    fn pin(&self, run: &str, tree: &Tree) -> io::Result<()> {
+        self.inner.pin(run, tree)
+    }
+
+    fn unpin(&self, run: &str) -> io::Result<()> {
+        self.inner.unpin(run)
+    }
+}
