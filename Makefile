@@ -60,8 +60,8 @@ agents-all: build   ## the same with every case and the agents' start scripts on
 sdk: build       ## drive the local server with the official TypeScript SDKs
 	sh tests/sdk/run $(BIN)
 
-bench: build     ## measure, against git, rsync and tar in the same run
-	sh tests/bench/run $(BIN)
+bench: build     ## measure, against git, rsync, tar and curl in the same run (ROWS="apply edit": only these)
+	sh tests/bench/run $(BIN) $(ROWS)
 
 install: build   ## install for this user
 	install -Dm755 $(BIN) $(HOME)/.local/bin/sandbox-coder

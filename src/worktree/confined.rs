@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, FileType, Mode as Bits, OFlags, Stat};
 use rustix::io::Errno;
@@ -45,6 +46,40 @@ pub enum Found {
     Special,
     /// There is no such folder on the way, or it is a link or a file.
     NoFolder,
+}
+
+/// What tells a file that was written to from one that was not, without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    place: (u64, u64),
+    size: i64,
+    mode: u32,
+    written: (i64, u64),
+    changed: (i64, u64),
+}
+
+impl Stamp {
+    #[expect(clippy::unnecessary_cast, reason = "the types of `stat` differ between platforms")]
+    fn of(stat: &Stat) -> Self {
+        Self {
+            place: (stat.st_dev as u64, stat.st_ino as u64),
+            size: stat.st_size,
+            mode: stat.st_mode as u32,
+            written: (stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+        }
+    }
+
+    /// Whether a write at `now` or later would give another stamp. Kernels count time in steps of up to 10 ms,
+    /// some disks in 2 s; a time in the future says nothing.
+    pub fn at_rest(&self, now: SystemTime) -> bool {
+        let (seconds, nanos) = self.changed.max(self.written);
+        let step = if nanos == 0 { Duration::from_secs(3) } else { Duration::from_millis(100) };
+        let Ok(seconds) = u64::try_from(seconds) else { return false };
+        UNIX_EPOCH
+            .checked_add(Duration::from_secs(seconds) + Duration::from_nanos(nanos) + step)
+            .is_some_and(|safe| safe <= now)
+    }
 }
 
 impl Found {
@@ -134,6 +169,12 @@ impl Root {
         stat.f_bavail.checked_mul(stat.f_frsize)
     }
 
+    /// The disk it lies on.
+    pub fn device(&self) -> io::Result<u64> {
+        #[expect(clippy::unnecessary_cast, reason = "another type on other platforms")]
+        Ok(rustix::fs::fstat(&self.fd)?.st_dev as u64)
+    }
+
     /// Waits until everything written to the disk so far is on it.
     pub fn sync_all(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
@@ -168,6 +209,17 @@ impl Dir {
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// When and where it was last written, links not followed; `None` if nothing is there.
+    pub fn stamp(&self, name: &[u8]) -> io::Result<Option<Stamp>> {
+        Ok(self.stat(name)?.as_ref().map(Stamp::of))
+    }
+
+    /// A file's mode as git would record it, and its permission bits; `None` for all else.
+    pub fn bits(&self, name: &[u8]) -> io::Result<Option<(Mode, u32)>> {
+        let file = |s: &Stat| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile;
+        Ok(self.stat(name)?.filter(file).map(|s| (mode_of(s.st_mode), s.st_mode & 0o7777)))
     }
 
     /// What lies there, hashed.
@@ -358,9 +410,13 @@ fn look_at(mut file: File) -> io::Result<Found> {
         return Ok(Found::Special);
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
-    let mode = if stat.st_mode & 0o100 != 0 { Mode::Exec } else { Mode::File };
     let id = stream_id(&mut file, size)?;
-    Ok(Found::Entry(Entry { mode, id }, stat.st_mode & 0o7777))
+    Ok(Found::Entry(Entry { mode: mode_of(stat.st_mode), id }, stat.st_mode & 0o7777))
+}
+
+/// A file's mode as git would record it.
+fn mode_of(bits: u32) -> Mode {
+    if bits & 0o100 != 0 { Mode::Exec } else { Mode::File }
 }
 
 /// Git's id of a file's bytes, read in pieces. A file that changes its size meanwhile gets an id of
@@ -435,6 +491,21 @@ mod tests {
         );
         assert_eq!(root.look(&p("f/x")).unwrap(), Found::NoFolder);
         assert_eq!(root.look(&p("n")).unwrap(), Found::Nothing);
+    }
+
+    #[test]
+    fn a_stamp_counts_only_when_the_clock_has_moved_on() {
+        let stamp = |nanos| Stamp {
+            place: (1, 2),
+            size: 3,
+            mode: 4,
+            written: (5, 0),
+            changed: (100, nanos),
+        };
+        let at = |millis| UNIX_EPOCH + Duration::from_millis(millis);
+        assert!(!stamp(5_000_000).at_rest(at(100_104)) && stamp(5_000_000).at_rest(at(100_105)));
+        assert!(!stamp(0).at_rest(at(102_999)) && stamp(0).at_rest(at(103_000)));
+        assert!(!stamp(5_000_000).at_rest(at(99_000)), "a clock that was set back says nothing");
     }
 
     #[test]

@@ -67,6 +67,8 @@ impl Shelf {
     pub fn close(&self, journal: &Journal) -> io::Result<()> {
         if !journal.steps.is_empty() {
             self.write(journal, "done")?;
+            // Should a power cut bring the announcement back, `unfinished` removes it again.
+            return fs_err::remove_file(self.file(&journal.run, "open"));
         }
         self.discard(&journal.run)
     }

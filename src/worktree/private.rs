@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
@@ -22,6 +23,15 @@ pub(crate) const RAW_ATTRIBUTES: &str = "* -text -eol -filter -ident -working-tr
 
 /// A blob above this many bytes is streamed, never held in memory.
 pub(crate) const BIG_FILE: u64 = 8 << 20;
+
+/// What git takes a setting's value for; `None` if it is no yes or no.
+fn truth(value: Option<&str>) -> Option<bool> {
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("true" | "yes" | "on") => Some(true),
+        Some("false" | "no" | "off" | "") => Some(false),
+        Some(number) => number.parse::<i64>().ok().map(|n| n != 0),
+    }
+}
 
 /// Who holds a worktree. It informs; the kernel's lock decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +55,10 @@ pub struct Lock {
 impl Repo {
     /// Makes the private repository if it is missing and brings its settings up to date.
     pub fn prepare(&self) -> Result<(), Error> {
+        // Once for each command is enough, unless somebody took it away meanwhile.
+        if self.prepared.load(Ordering::Acquire) && self.private_dir().join("HEAD").exists() {
+            return Ok(());
+        }
         let home = self.common_dir().join("sandbox-coder");
         make_private(&home)?;
         if !self.private_dir().join("HEAD").exists() {
@@ -65,7 +79,9 @@ impl Repo {
             }
         }
         make_private(&self.state_dir())?;
-        self.configure()
+        self.configure()?;
+        self.prepared.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn configure(&self) -> Result<(), Error> {
@@ -75,16 +91,15 @@ impl Repo {
              \tsparseCheckout = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[index]\n\tsparse = false\n\
              [advice]\n\taddEmbeddedRepo = false\n[status]\n\tsubmoduleSummary = false\n",
         );
-        for (key, name) in [
-            ("core.fileMode", "fileMode"),
-            ("core.symlinks", "symlinks"),
-            ("core.ignoreCase", "ignoreCase"),
-        ] {
-            if let Some(value) = self.config(&["--type=bool"], key)? {
-                config.push_str(&format!("[core]\n\t{name} = {}\n", value.to_string_lossy()));
+        let settings = self.core_settings()?;
+        for name in ["fileMode", "symlinks", "ignoreCase"] {
+            let value = settings.get(&format!("core.{}", name.to_lowercase()));
+            if let Some(value) = value.and_then(|v| truth(v.as_deref())) {
+                config.push_str(&format!("[core]\n\t{name} = {value}\n"));
             }
         }
-        if let Some(file) = self.config(&["--type=path"], "core.excludesFile")?
+        if settings.contains_key("core.excludesfile")
+            && let Some(file) = self.config(&["--type=path"], "core.excludesFile")?
             && let Some(file) = file.to_str()
             && !file.contains('\n')
         {

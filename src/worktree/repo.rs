@@ -2,11 +2,14 @@
 //!
 //! Nothing here writes into the user's index, refs, config, hooks or objects.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest, Sha256};
 
@@ -42,6 +45,8 @@ pub struct Repo {
     format: ObjectFormat,
     id: String,
     private: PathBuf,
+    /// Whether this command has already seen to the private repository.
+    pub(super) prepared: Arc<AtomicBool>,
 }
 
 impl Repo {
@@ -89,7 +94,8 @@ impl Repo {
             .and_then(|inner| RelPath::parse(inner.as_os_str().as_bytes()).ok());
         let id = short_hash(&[git_dir.as_os_str().as_bytes()]);
         let private = common_dir.join("sandbox-coder").join(format!("{id}.git"));
-        Ok(Self { git_dir, common_dir, top, prefix, format, id, private })
+        let prepared = Arc::default();
+        Ok(Self { git_dir, common_dir, top, prefix, format, id, private, prepared })
     }
 
     /// The worktree's own git dir, absolute.
@@ -168,6 +174,19 @@ impl Repo {
         let out = output(self.git().arg("config").args(kind).args(["-z", "--get", key]))?;
         let value = out.stdout.strip_suffix(b"\0").unwrap_or(&out.stdout);
         Ok(out.ok.then(|| OsString::from_vec(value.to_vec())))
+    }
+
+    /// The settings ours have to follow, by their names in small letters; of several the last counts. One
+    /// process instead of one for each.
+    pub(super) fn core_settings(&self) -> Result<BTreeMap<String, Option<String>>, Error> {
+        let keys = r"^core\.(filemode|symlinks|ignorecase|excludesfile)$";
+        let out = output(self.git().args(["config", "-z", "--get-regexp", keys]))?;
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        let pair = |pair: &[u8]| match memchr::memchr(b'\n', pair) {
+            Some(cut) => (text(&pair[..cut]), Some(text(&pair[cut + 1..]))),
+            None => (text(pair), None),
+        };
+        Ok(out.stdout.split(|&b| b == 0).filter(|pair| !pair.is_empty()).map(pair).collect())
     }
 
     /// Whether the executable bit counts here.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use git2::{ObjectType, Odb, Repository};
+use sha1::{Digest, Sha1};
 
 use super::git::{git_command, no_git};
 use super::private::BIG_FILE;
@@ -48,6 +49,17 @@ impl Store {
     /// Whether an object is here.
     pub fn has(&self, id: Oid) -> bool {
         self.odb().is_ok_and(|odb| odb.exists(raw(id)))
+    }
+
+    /// Waits until an object that lies here by itself is on the disk; the user's own are git's matter.
+    fn sync(&self, id: Oid) -> io::Result<()> {
+        let name = id.to_string();
+        let path = self.dir.join("objects").join(&name[..2]).join(&name[2..]);
+        match std::fs::File::open(path) {
+            Ok(file) => file.sync_data(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     /// A blob's size in bytes; `None` if it is not here.
@@ -100,10 +112,18 @@ impl Store {
             .map_err(|e| no_git(None, e))
     }
 
-    /// Writes a blob's bytes to `out` with memory bounded by 8 MiB; returns their number.
+    /// Writes a blob's bytes to `out` with memory bounded by 8 MiB; returns their number. What was written is
+    /// what the id says, or it is an error.
     pub fn copy_blob(&self, id: Oid, out: &mut dyn Write) -> Result<u64, Error> {
-        let size = self.blob_size(id)?.ok_or(Error::Missing { id })?;
         let write = |e| Error::io(&self.dir, e);
+        let odb = self.odb()?;
+        // An object that lies by itself is opened once; the library cannot stream packed ones.
+        if let Ok((mut stream, size, ObjectType::Blob)) = odb.reader(raw(id)) {
+            let mut out = Hashing::new(out, size as u64);
+            let copied = io::copy(&mut stream, &mut out).map_err(write)?;
+            return if out.id() == id { Ok(copied) } else { Err(Error::Missing { id }) };
+        }
+        let size = self.blob_size(id)?.ok_or(Error::Missing { id })?;
         if size <= BIG_FILE {
             out.write_all(&self.read_blob(id)?).map_err(write)?;
             return Ok(size);
@@ -174,6 +194,34 @@ impl Store {
         let odb = self.odb()?;
         let entries: Vec<_> = tree.iter().map(|(path, entry)| (path.as_bytes(), *entry)).collect();
         build_tree(&entries, 0, &mut |bytes| Ok(oid(odb.write(ObjectType::Tree, bytes)?)))
+    }
+}
+
+/// Takes the id of what passes through.
+struct Hashing<'o> {
+    out: &'o mut dyn Write,
+    hash: Sha1,
+}
+
+impl<'o> Hashing<'o> {
+    fn new(out: &'o mut dyn Write, size: u64) -> Self {
+        Self { out, hash: Sha1::new_with_prefix(format!("blob {size}\0")) }
+    }
+
+    fn id(self) -> Oid {
+        Oid(self.hash.finalize().into())
+    }
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = self.out.write(bytes)?;
+        self.hash.update(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -248,6 +296,14 @@ impl apply::Objects for (&Repo, &Store) {
 
     fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
         self.1.copy_blob(*id, out).map(drop).map_err(io::Error::other)
+    }
+
+    fn has(&self, id: &Oid) -> io::Result<bool> {
+        Ok(self.1.has(*id))
+    }
+
+    fn sync(&self, id: &Oid) -> io::Result<()> {
+        self.1.sync(*id)
     }
 
     fn save(&self, bytes: &[u8]) -> io::Result<Oid> {

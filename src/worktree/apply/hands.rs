@@ -6,11 +6,12 @@ use std::fs::{File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
+use std::time::SystemTime;
 
-use super::{Error, SYNC_SINGLY, Site, aside, failed};
+use super::{Error, SYNC_SINGLY, Site, failed};
 use crate::rel_path::RelPath;
 use crate::tree::{Change, Entry, Mode};
-use crate::worktree::confined::{Dir, Found, Root, is_no_folder};
+use crate::worktree::confined::{Dir, Found, Root, Stamp, is_no_folder};
 
 /// What came of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,12 @@ impl<'a> Hands<'a> {
 
     pub(super) fn free_bytes(&self) -> Option<u64> {
         self.root.free_bytes()
+    }
+
+    /// The stamp of what lies at the path, if that file has been at rest for a while.
+    pub(super) fn stamp(&self, path: &RelPath) -> Option<Stamp> {
+        let stamp = self.dir(path.parent()).ok()?.stamp(path.file_name()).ok()??;
+        stamp.at_rest(SystemTime::now()).then_some(stamp)
     }
 
     /// What lies at the path, hashed.
@@ -146,12 +153,9 @@ impl<'a> Hands<'a> {
         let (Some(_), Some(after)) = (step.before, step.after) else { return Ok(()) };
         let stage = || {
             let dir = self.dir(step.path.parent())?;
-            let bits = match dir.look(step.path.file_name())? {
-                Found::Entry(now, bits) if now.mode.is_regular() => {
-                    Some(with_exec(bits, now.mode, after.mode))
-                }
-                _ => None,
-            };
+            let bits = dir
+                .bits(step.path.file_name())?
+                .map(|(now, bits)| with_exec(bits, now, after.mode));
             let name = self.temporary(number);
             if after.mode == Mode::Link {
                 return dir.symlink(&self.site.objects.read(&after.id)?, &name);
@@ -185,7 +189,13 @@ impl<'a> Hands<'a> {
     }
 
     /// Puts the staged version in place, if what it replaces is what the plan saw.
-    pub(super) fn replace(&self, number: usize, step: &Change) -> Result<Outcome, Error> {
+    /// `seen` is the stamp it had when the plan's view of it was confirmed.
+    pub(super) fn replace(
+        &self,
+        number: usize,
+        step: &Change,
+        seen: Option<Stamp>,
+    ) -> Result<Outcome, Error> {
         let (dir, name) = match self.dir(step.path.parent()) {
             Ok(dir) => (dir, step.path.file_name()),
             Err(e) if is_no_folder(&e) => return Ok(Outcome::Changed),
@@ -193,7 +203,10 @@ impl<'a> Hands<'a> {
         };
         let staged = self.temporary(number);
         let fail = || failed("replace", &step.path);
-        if !self.is(dir.look(name).map_err(fail())?, step.before) {
+        let as_planned = || dir.look(name).map(|found| self.is(found, step.before));
+        // An untouched stamp spares the reading here; what was swapped out is read in any case.
+        let untouched = seen.is_some() && dir.stamp(name).map_err(fail())? == seen;
+        if !untouched && !as_planned().map_err(fail())? {
             dir.unlink(&staged).map_err(fail())?;
             return Ok(Outcome::Changed);
         }
@@ -201,6 +214,11 @@ impl<'a> Hands<'a> {
         match dir.exchange(&staged, name) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                // Nothing can be taken back here: this look is the last.
+                if untouched && !as_planned().map_err(fail())? {
+                    dir.unlink(&staged).map_err(fail())?;
+                    return Ok(Outcome::Changed);
+                }
                 dir.rename(&staged, name).map_err(fail())?;
                 return Ok(Outcome::Done);
             }
@@ -327,113 +345,47 @@ impl<'a> Hands<'a> {
         })
     }
 
-    /// After an interruption: nothing staged stays behind, and bytes of the user's that were in our
-    /// hands go back to their place.
-    /// `false` if a folder is a link or a file now, so that nobody can say.
-    pub(super) fn recover(
-        &self,
-        steps: &[Change],
-        which: impl Fn(&Change) -> bool,
-    ) -> Result<bool, Error> {
-        self.forget_folder();
-        let mut sure = true;
-        for (number, step) in steps.iter().enumerate().filter(|(_, step)| which(step)) {
-            match self.dir(step.path.parent()) {
-                Ok(dir) => self.recover_one(&dir, number, step)?,
-                Err(e) if is_no_folder(&e) => sure &= e.kind() == io::ErrorKind::NotFound,
-                Err(e) => return Err(failed("recover", &step.path)(e)),
-            }
-        }
-        self.forget_folder();
-        Ok(sure)
-    }
-
-    fn recover_one(&self, dir: &Dir, number: usize, step: &Change) -> Result<(), Error> {
-        let fail = || failed("recover", &step.path);
-        let (name, ours) = (step.path.file_name(), self.temporary(number));
-        let target = dir.look(name).map_err(fail())?;
-        if step.before.is_none() {
-            // Only without nameless files: created in place and not finished.
-            if let Some(after) = step.after
-                && !self.is(target, Some(after))
-                && self.is_beginning(dir, name, after).map_err(fail())?
-            {
-                dir.unlink(name).map_err(fail())?;
-            }
-            return Ok(());
-        }
-        let held = dir.look(&ours).map_err(fail())?;
-        if held == Found::Nothing {
-            return Ok(());
-        }
-        let expected =
-            self.is(held, step.before) || step.after.is_some() && self.is(held, step.after);
-        let unfinished = || match step.after {
-            Some(after) => self.is_beginning(dir, &ours, after),
-            None => Ok(false),
-        };
-        if expected || unfinished().map_err(fail())? {
-            return dir.unlink(&ours).map_err(fail());
-        }
-        // What we hold is the user's: taken away in the moment it was written.
-        if step.after.is_some() && self.is(target, step.after) {
-            return self.put_back(dir, &ours, step);
-        }
-        match dir.rename_new(&ours, name) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                self.rescue(dir, &ours, &step.path)
-            }
-            other => other.map_err(fail()),
-        }
-    }
-
-    /// Whether a file is the beginning of a version: a write of ours that was cut short.
-    fn is_beginning(&self, dir: &Dir, name: &[u8], of: Entry) -> io::Result<bool> {
-        let Some(stat) = dir.stat(name)? else { return Ok(false) };
-        let is_file =
-            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
-        let size = self.site.objects.size(&of.id)?.unwrap_or(0);
-        if !is_file
-            || !of.mode.is_regular()
-            || u64::try_from(stat.st_size).is_ok_and(|now| now > size)
-        {
-            return Ok(false);
-        }
-        let mut bytes = Vec::new();
-        dir.open(name)?.read_to_end(&mut bytes)?;
-        Ok(self.site.objects.read(&of.id)?.starts_with(&bytes))
-    }
-
-    /// Swaps the user's bytes back; whatever else turns up meanwhile is kept too.
-    fn put_back(&self, dir: &Dir, ours: &[u8], step: &Change) -> Result<(), Error> {
-        let fail = || failed("put back", &step.path);
-        match dir.exchange(ours, step.path.file_name()) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return dir.rename_new(ours, step.path.file_name()).map_err(fail());
-            }
-            Err(e) => return Err(fail()(e)),
-        }
-        if self.is(dir.look(ours).map_err(fail())?, step.after) {
-            return dir.unlink(ours).map_err(fail());
-        }
-        // They wrote again between the two swaps: the newest goes back in place, the older is kept.
-        dir.exchange(ours, step.path.file_name()).map_err(fail())?;
-        self.rescue(dir, ours, &step.path)
-    }
-
-    /// Keeps bytes that have lost their place.
-    fn rescue(&self, dir: &Dir, ours: &[u8], path: &RelPath) -> Result<(), Error> {
-        let kept = aside::keep(self, dir, ours, path)?;
-        self.rescued.borrow_mut().push(kept);
-        Ok(())
-    }
-
-    /// Writes a version's bytes.
+    /// Writes a version's bytes. One of few files is on the disk afterwards; many are synced together.
     pub(super) fn fill(&self, file: &mut File, entry: Entry) -> io::Result<()> {
         self.site.objects.copy(&entry.id, file)?;
         self.writes.set(self.writes.get() + 1);
         if self.writes.get() <= SYNC_SINGLY { file.sync_data() } else { Ok(()) }
+    }
+
+    /// Waits until what was staged and what is about to be replaced are both on the disk: from here on
+    /// a power cut finds the old bytes or the new ones, and never neither.
+    pub(super) fn sync_staged(&self, steps: &[Change]) -> Result<(), Error> {
+        let before: Vec<Entry> = steps.iter().filter_map(|s| s.before).collect();
+        if before.is_empty() {
+            return Ok(());
+        }
+        if before.len() > SYNC_SINGLY || self.writes.get() > SYNC_SINGLY {
+            return self.sync_whole();
+        }
+        let save = |entry: &Entry| self.site.objects.sync(&entry.id);
+        before.iter().try_for_each(save).map_err(|source| Error::Io {
+            doing: "keep the versions in",
+            path: self.site.state.display().to_string(),
+            source,
+        })
+    }
+
+    /// Both disks, where the repository and the worktree lie on two.
+    fn sync_whole(&self) -> Result<(), Error> {
+        let failed = |path: &std::path::Path| {
+            let path = path.display().to_string();
+            move |source| Error::Io { doing: "sync", path, source }
+        };
+        self.root.sync_all().map_err(failed(self.site.top))?;
+        let state = Root::open(self.site.state).map_err(failed(self.site.state))?;
+        if state.device().ok() != self.root.device().ok() {
+            state.sync_all().map_err(failed(self.site.state))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_rescued(&self, kept: RelPath) {
+        self.rescued.borrow_mut().push(kept);
     }
 
     /// Waits until everything done is on the disk.
@@ -442,7 +394,7 @@ impl<'a> Hands<'a> {
         let whole =
             |source| Error::Io { doing: "sync", path: self.site.top.display().to_string(), source };
         if self.writes.get() > SYNC_SINGLY || touched.len() > SYNC_SINGLY {
-            return self.root.sync_all().map_err(whole);
+            return self.sync_whole();
         }
         for folder in touched.iter() {
             match self.root.dir(folder.as_ref()).and_then(|dir| dir.sync()) {
@@ -488,7 +440,7 @@ impl<'a> Hands<'a> {
         Ok(dir)
     }
 
-    fn temporary(&self, number: usize) -> Vec<u8> {
+    pub(super) fn temporary(&self, number: usize) -> Vec<u8> {
         format!(".sbx-{}-{number}", self.run).into_bytes()
     }
 }

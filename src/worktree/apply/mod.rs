@@ -7,6 +7,7 @@
 
 mod aside;
 mod hands;
+mod mend;
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
@@ -15,14 +16,15 @@ use std::path::Path;
 pub use aside::CONFLICTS;
 use hands::{Hands, Outcome};
 
-use super::confined::Found;
+use super::confined::{Found, Stamp};
 use super::journal::{self, Journal, Shelf};
 use crate::exit::ErrorCode;
 use crate::rel_path::RelPath;
 use crate::tree::{Change, Entry, Mode, Oid, Tree};
 
-/// Up to this many changed paths each file is synced by itself; beyond, the disk is synced once.
-const SYNC_SINGLY: usize = 64;
+/// Up to this many changed paths each file is synced by itself; beyond, the whole disk is, before the first
+/// replacement and at the end: eight files by themselves already take longer than that.
+const SYNC_SINGLY: usize = 8;
 /// What must stay free on the disk beyond the new files, in bytes.
 const RESERVE: u64 = 1 << 20;
 
@@ -38,6 +40,16 @@ pub trait Objects {
     fn pin(&self, run: &str, tree: &Tree) -> io::Result<()>;
     /// Lets go of what [`Objects::pin`] keeps.
     fn unpin(&self, run: &str) -> io::Result<()>;
+
+    /// Whether an object is there.
+    fn has(&self, id: &Oid) -> io::Result<bool> {
+        Ok(self.size(id)?.is_some())
+    }
+
+    /// Waits until an object is on the disk.
+    fn sync(&self, _id: &Oid) -> io::Result<()> {
+        Ok(())
+    }
 
     /// An object's bytes.
     fn read(&self, id: &Oid) -> io::Result<Vec<u8>> {
@@ -177,10 +189,13 @@ pub(super) fn carry_out(
     let hands = Hands::new(site, &plan.run)?;
     let mut applied = Applied { run: plan.run.clone(), ..Applied::default() };
     let sights = inspect(&hands, &plan.steps)?;
-    let mut steps = Vec::new();
+    let (mut steps, mut todo) = (Vec::new(), Vec::new());
     for (step, sight) in plan.steps.iter().zip(sights) {
         match sight {
-            Sight::Ready => steps.push(step.clone()),
+            Sight::Ready(seen) => {
+                todo.push((steps.len(), seen));
+                steps.push(step.clone());
+            }
             Sight::Already => applied.already.push(step.path.clone()),
             Sight::Other => applied.late.push(Late { step: step.clone(), saved_to: None }),
         }
@@ -211,7 +226,6 @@ pub(super) fn carry_out(
         }
         return Err(e);
     }
-    let todo: Vec<usize> = (0..journal.steps.len()).collect();
     finish(&hands, &shelf, journal, &todo, applied, true)
 }
 
@@ -229,16 +243,17 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         let mut todo = Vec::new();
         for (number, (step, sight)) in all {
             match sight {
-                Sight::Ready => todo.push(number),
+                Sight::Ready(seen) => todo.push((number, seen)),
                 Sight::Already => applied.changed.push(step),
                 Sight::Other => applied.late.push(Late { step, saved_to: None }),
             }
         }
-        let pending: Vec<Change> = todo.iter().map(|&n| journal.steps[n].clone()).collect();
+        let pending: Vec<Change> = todo.iter().map(|&(n, _)| journal.steps[n].clone()).collect();
         check_means(&hands, &pending, &journal.asides)?;
-        for &number in &todo {
+        for &(number, _) in &todo {
             hands.stage(number, &journal.steps[number])?;
         }
+        hands.sync_staged(&pending)?;
         out.push(finish(&hands, &shelf, journal, &todo, applied, false)?);
     }
     Ok(out)
@@ -249,8 +264,11 @@ fn stage_all(hands: &Hands<'_>, journal: &Journal) -> Result<(), Error> {
     for (number, step) in journal.steps.iter().enumerate() {
         hands.stage(number, step)?;
     }
-    Ok(())
+    hands.sync_staged(&journal.steps)
 }
+
+/// A step's number, and the stamp its path had when it was found as the plan saw it.
+type Todo = (usize, Option<Stamp>);
 
 /// Carries out the steps and closes the journal. `again`: leave it open for another look if a folder
 /// was out of reach just when something of ours lay in it.
@@ -258,7 +276,7 @@ fn finish(
     hands: &Hands<'_>,
     shelf: &Shelf,
     mut journal: Journal,
-    todo: &[usize],
+    todo: &[Todo],
     mut applied: Applied,
     again: bool,
 ) -> Result<Applied, Error> {
@@ -290,25 +308,25 @@ fn finish(
 fn run_steps(
     hands: &Hands<'_>,
     steps: &[Change],
-    todo: &[usize],
+    todo: &[Todo],
     applied: &mut Applied,
 ) -> Result<(), Error> {
     let mut note = |step: &Change, outcome| match outcome {
         Outcome::Done => applied.changed.push(step.clone()),
         Outcome::Changed => applied.late.push(Late { step: step.clone(), saved_to: None }),
     };
-    let removals = || todo.iter().map(|&n| (n, &steps[n])).filter(|(_, s)| s.after.is_none());
+    let removals = || todo.iter().map(|&(n, _)| (n, &steps[n])).filter(|(_, s)| s.after.is_none());
     for (number, step) in removals() {
         note(step, hands.remove(number, step)?);
     }
     let needed: HashSet<RelPath> =
         steps.iter().filter(|s| s.after.is_some()).flat_map(|s| s.path.ancestors()).collect();
     hands.remove_emptied(removals().map(|(_, s)| &s.path), &needed)?;
-    for &number in todo {
+    for &(number, seen) in todo {
         let step = &steps[number];
         let outcome = match (step.before, step.after) {
             (_, None) => continue,
-            (Some(_), Some(_)) => hands.replace(number, step)?,
+            (Some(_), Some(_)) => hands.replace(number, step, seen)?,
             (None, Some(after)) => hands.create(&step.path, after)?,
         };
         note(step, outcome);
@@ -319,8 +337,8 @@ fn run_steps(
 /// What a path looks like to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
-    /// As the plan saw it.
-    Ready,
+    /// As the plan saw it, with its stamp if that says something.
+    Ready(Option<Stamp>),
     /// As the plan wants it.
     Already,
     /// Neither.
@@ -333,13 +351,15 @@ fn inspect(hands: &Hands<'_>, steps: &[Change]) -> Result<Vec<Sight>, Error> {
     let mut reachable: HashMap<RelPath, bool> = HashMap::new();
     let mut sights = Vec::with_capacity(steps.len());
     for step in steps {
+        // Taken before the bytes are read: a write in between spoils the stamp, not the reading.
+        let stamp = step.before.and_then(|_| hands.stamp(&step.path));
         let found = hands.look(&step.path)?;
         let is = |entry| hands.is(found, entry);
         let sight = match (step.before, step.after) {
             (_, after) if is(after) => Sight::Already,
             // A folder is no entry: what was to be removed is gone, what shall be made may replace it if it is empty by then.
             (_, None) if found == Found::Folder => Sight::Already,
-            (None, Some(_)) if found == Found::Folder => Sight::Ready,
+            (None, Some(_)) if found == Found::Folder => Sight::Ready(None),
             (before, _) if !is(before) => Sight::Other,
             (None, _) if found == Found::NoFolder => {
                 let parent = step.path.parent().expect("the root is a folder");
@@ -349,9 +369,9 @@ fn inspect(hands: &Hands<'_>, steps: &[Change]) -> Result<Vec<Sight>, Error> {
                         .entry(parent.clone())
                         .or_insert(hands.can_reach(&parent, &removed)?),
                 };
-                if free { Sight::Ready } else { Sight::Other }
+                if free { Sight::Ready(None) } else { Sight::Other }
             }
-            _ => Sight::Ready,
+            _ => Sight::Ready(stamp),
         };
         sights.push(sight);
     }
@@ -373,7 +393,7 @@ fn check_means(
     }
     for step in steps {
         if let Some(before) = step.before
-            && objects.size(&before.id).map_err(store)?.is_none()
+            && !objects.has(&before.id).map_err(store)?
         {
             hands.save(step, before)?;
         }

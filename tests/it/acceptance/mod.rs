@@ -2,6 +2,7 @@
 
 mod endings;
 mod failures;
+mod ground_trouble;
 mod liars;
 mod toolchains;
 mod trees;

@@ -10,6 +10,7 @@ pub mod faulty_proxy;
 pub mod jail;
 pub mod repo;
 pub mod server;
+pub mod small_disk;
 #[cfg(target_os = "linux")]
 pub mod toolbox;
 pub mod unix_http;
