@@ -4,5 +4,6 @@ mod endings;
 mod failures;
 mod ground_trouble;
 mod liars;
+mod patches;
 mod toolchains;
 mod trees;
