@@ -27,6 +27,8 @@ pub enum Report {
     Secret(Secret),
     /// From now on, mask the value with this print.
     Print(Print),
+    /// The terminal belongs to a command now: nothing of ours is drawn on it.
+    HandOver,
 }
 
 /// The sending end. Cheap to clone.
@@ -109,6 +111,11 @@ impl Reporter {
     /// Has the value with this print masked from now on.
     pub async fn print(&self, print: Print) {
         self.send(Report::Print(print)).await;
+    }
+
+    /// Has the terminal cleared for a command that takes it over.
+    pub async fn hand_over(&self) {
+        self.send(Report::HandOver).await;
     }
 
     /// Tells a warning.

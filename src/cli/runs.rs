@@ -35,14 +35,11 @@ pub fn run(args: &ArgMatches, names: &[&str]) -> u8 {
 pub fn exec(args: &ArgMatches) -> u8 {
     let argv =
         args.get_many::<std::ffi::OsString>("command").into_iter().flatten().cloned().collect();
-    let stdin =
-        if args.get_flag("stdin") { all_stdin() } else { piped_stdin(args.get_flag("tty")) };
-    let request = flow::exec::Request {
-        argv,
-        tty: args.get_flag("tty"),
-        no_sync: args.get_flag("no-sync"),
-        stdin,
-    };
+    let stdin = if args.get_flag("stdin") { all_stdin() } else { piped_stdin() };
+    let tty = args.get_flag("tty");
+    let typed = tty && stdin.is_none() && !output_options(args).json && flow::converse::possible();
+    let request =
+        flow::exec::Request { argv, tty, typed, no_sync: args.get_flag("no-sync"), stdin };
     report(args, |cx| async move { flow::exec::exec(&cx, request).await })
 }
 
@@ -91,7 +88,7 @@ where
     };
     let run = flow::new_run_id();
     let leaving = CancellationToken::new();
-    let (reporter, reports) = Reporter::channel(1024, leaving.clone());
+    let (reporter, reports) = Reporter::channel(256, leaving.clone());
     let screen = ui::start(output_options(args), run.clone(), reports);
     let code = runtime.block_on(async {
         let (first, second, signals) = Signals::new();
@@ -215,10 +212,10 @@ fn prompt(args: &ArgMatches, names: &[&str]) -> anyhow::Result<Vec<u8>> {
 
 /// Standard input, if something was piped in. Callers often leave a pipe open that never says anything;
 /// such a one counts as nothing after [`STDIN_PATIENCE`], so that nobody waits for an end that never comes.
-fn piped_stdin(tty: bool) -> Option<Vec<u8>> {
+fn piped_stdin() -> Option<Vec<u8>> {
     use rustix::event::{PollFd, PollFlags, poll};
     let stdin = std::io::stdin();
-    if tty || stdin.is_terminal() {
+    if stdin.is_terminal() {
         return None;
     }
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];

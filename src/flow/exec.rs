@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, Instant};
 
+use super::awake;
+use super::converse;
 use super::follow::{self, Followed, Watch, follow};
 use super::open::Open;
 use super::reader::Reader;
@@ -26,6 +28,8 @@ pub struct Request {
     pub argv: Vec<OsString>,
     /// With a terminal.
     pub tty: bool,
+    /// Somebody types at that terminal.
+    pub typed: bool,
     /// Neither send nor fetch.
     pub no_sync: bool,
     /// What was piped in.
@@ -38,7 +42,11 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         if request.no_sync { Open::unlocked(cx).await? } else { Open::locked(cx, "exec").await? };
     let name = open.sandbox_name(cx);
     open.announce(cx, "exec", &name, None).await;
-    let env = run::given_variables(cx)?;
+    let mut env = run::given_variables(cx)?;
+    let typed = request.typed;
+    if typed && !env.iter().any(|(name, _)| name == "TERM") {
+        env.extend(std::env::var("TERM").ok().map(|kind| ("TERM".to_owned(), kind)));
+    }
     run::mask_given(cx).await?;
     let service = cx.until_signal(Service::connect(cx)).await?;
     let ready = match request.no_sync {
@@ -49,14 +57,17 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     let words = request.argv.iter().map(|w| w.clone().into_vec()).collect();
     let spec = RunSpec {
         run: run_ref.clone(),
-        kind: Kind::Exec { tty: request.tty.then_some((run::COLUMNS, run::ROWS)) },
+        kind: match typed {
+            true => Kind::Typed,
+            false => Kind::Exec { tty: request.tty.then_some((run::COLUMNS, run::ROWS)) },
+        },
         command: What::Words(words),
         cwd: Some(directory(&open, &ready)),
         env,
         stdin: request.stdin.clone(),
         files: Vec::new(),
         forget: Vec::new(),
-        limits: follow::limits(cx),
+        limits: if typed { converse::limits(cx) } else { follow::limits(cx) },
     };
     let start = start::plan(&spec)?;
     let mut record = record(cx, &request, &ready);
@@ -71,8 +82,17 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         run::launch_run(cx, &mut open, &ready, &start, &mut record).await?;
         run::resume_with(cx, &["pull"]);
     }
-    let (followed, seconds) = watch(cx, &ready, run_ref).await?;
-    if followed.signal == Some(Signal::Hangup) {
+    let (followed, seconds) = match typed {
+        true => {
+            let began = Instant::now();
+            let followed = converse::converse(cx, &ready, &run_ref).await?;
+            (followed, began.elapsed().as_secs_f64())
+        }
+        false => watch(cx, &ready, run_ref).await?,
+    };
+    if followed.signal == Some(Signal::Hangup) && !typed {
+        awake::keep(cx, &service, &ready, &mut record).await;
+        open.memory.save_run(&record)?;
         run::resume_with(cx, &["attach", &cx.run]);
         return Err(super::ended_by(Signal::Hangup));
     }

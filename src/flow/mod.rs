@@ -4,6 +4,8 @@
 //! a test without a terminal. It never prints and never exits.
 
 pub mod attach;
+pub mod awake;
+pub mod converse;
 pub mod deadlines;
 pub mod doctor;
 pub mod exec;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
+use super::awake;
 use super::follow::{self, Followed, Watch, follow};
 use super::home::{self, Homecoming};
 use super::open::Open;
@@ -77,6 +78,8 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     };
     cx.reporter.event(told).await;
     if cx.config.detach {
+        awake::keep(cx, &service, &ready, &mut record).await;
+        open.memory.save_run(&record)?;
         return Ok(detached(cx).await);
     }
 
@@ -165,6 +168,8 @@ pub async fn finish(
 ) -> anyhow::Result<Summary> {
     let Ended { followed, kind, seconds } = ended;
     if followed.signal == Some(Signal::Hangup) {
+        awake::keep(cx, service, ready, record).await;
+        open.memory.save_run(record)?;
         return Err(super::ended_by(Signal::Hangup));
     }
     let verdict = followed.parser.map(|p| p.finish(outcome::ended(followed.end, followed.stop)));
@@ -189,6 +194,7 @@ pub async fn finish(
     record.ended_at = Some(super::now());
     let surely_over = matches!(followed.end, End::Exit(_));
     if surely_over {
+        awake::release(service, record).await;
         clean_up(cx, open, service, ready, home.as_ref(), &judged).await;
     } else if home.is_some() {
         // Nobody saw the run end: what it does from here on is not here.

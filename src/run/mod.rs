@@ -2,7 +2,7 @@
 //!
 //! A run is a folder over there. [`start`] claims it and starts a detached runner that records every byte
 //! and, last of all, the exit status. [`view`] prints the record from an offset through any loss;
-//! [`stop`] ends everything that carries the run's marker; [`outcome`] says what it all came to.
+//! [`terminal`] is for a command that somebody types at; [`stop`] ends everything that carries the run's marker; [`outcome`] says what it all came to.
 //!
 //! Files of a run: `start/` (claimed), `began` (seconds since the epoch), `cmd`, `stdin`, `tty`, `out`,
 //! `err`, `pid`, `limits`, `ended` (why it was ended, written before the first signal), `exit` (written by
@@ -18,6 +18,7 @@ use outcome::Stop;
 pub mod outcome;
 pub mod start;
 pub mod stop;
+pub mod terminal;
 pub mod view;
 
 /// The variable by which a run's processes are found, wherever they hide.

@@ -73,6 +73,8 @@ pub enum Kind {
         /// The terminal's size.
         tty: Option<(u16, u16)>,
     },
+    /// A command on the terminal of somebody who types: prepared here, begun by [`super::terminal`].
+    Typed,
 }
 
 /// What is run.
@@ -164,13 +166,20 @@ pub fn plan(spec: &RunSpec) -> Result<Start, SpecError> {
             start.line(&format!("echo '{cols} {rows}' >\"$D/tty\""));
         }
         Kind::Exec { tty: None } => start.line(": >\"$D/apart\""),
+        Kind::Typed => {
+            start.line(": >\"$D/typed\"");
+            start.put("$D/term.sh", "term", include_bytes!("scripts/term.sh"));
+        }
     }
     if let Some(limits) = spec.limits.file() {
         let guard = concat!(include_str!("scripts/sweep.sh"), include_str!("scripts/guard.sh"));
         start.put("$D/guard.sh", "guard", guard.as_bytes());
         start.put("$D/limits", "limits", limits.as_bytes());
     }
-    start.launch();
+    if spec.kind != Kind::Typed {
+        start.line("sh \"$D/run.sh\" \"$D\" \"$R\" || exit 71");
+    }
+    start.line("say run-started now");
     Ok(start)
 }
 
@@ -226,11 +235,6 @@ impl Start {
                     .push((format!("{}/{up}", self.run.dir), Bytes::copy_from_slice(bytes)));
             }
         }
-    }
-
-    fn launch(&mut self) {
-        self.line("sh \"$D/run.sh\" \"$D\" \"$R\" || exit 71");
-        self.line("say run-started now");
     }
 }
 

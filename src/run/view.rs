@@ -379,7 +379,8 @@ impl Drop for Closer {
     }
 }
 
-async fn keep_alive(toolbox: Toolbox, every: Duration) {
+/// Tells the service every so often that the sandbox is in use.
+pub async fn keep_alive(toolbox: Toolbox, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         if let Err(error) = toolbox.client().touch(toolbox.sandbox_id()).await {

@@ -82,6 +82,7 @@ impl Screen {
                 self.show(stream, &shown);
             }
             Report::Output { .. } => {}
+            Report::HandOver => self.human.progress.clear(),
             Report::Event(event) => {
                 if self.options.json {
                     let line = self.json.line(&event);

@@ -3,4 +3,6 @@
 mod client;
 mod scripts;
 #[cfg(target_os = "linux")]
+mod typed;
+#[cfg(target_os = "linux")]
 mod view;

@@ -4,4 +4,5 @@ export SANDBOX_CODER_RUN
 [ -z "${SBX_SHELL+x}" ] || { [ -z "$SBX_SHELL" ] || { SHELL=$SBX_SHELL; export SHELL; }; unset SBX_SHELL; }
 if [ -e "$D/env" ]; then . "$D/env"; rm -f "$D/env"; fi
 umask 022
+if [ -e "$D/typed" ]; then exec sh "$D/cmd"; fi
 if [ -e "$D/stdin" ]; then exec sh "$D/cmd" <"$D/stdin"; else exec sh "$D/cmd" </dev/null; fi

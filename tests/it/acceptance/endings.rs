@@ -359,3 +359,14 @@ fn words_without_a_line_end_do_not_swallow_our_lines() {
     assert!(child.wait().unwrap().success(), "{text}");
     assert!(text.contains("\nlast-words\n[sandbox:phase] sync_out\n"), "{text}");
 }
+
+#[test]
+fn a_detached_run_keeps_its_sandbox_up_for_its_time() {
+    let cx = TestContext::new(&[]);
+    let interval = |ran: &Ran| ran.of_type("sandbox")[0]["auto_stop_min"].as_i64().unwrap();
+    let first = cx.agent("true", &["--detach", "--timeout", "3h", "--json"]).exits(0);
+    assert_eq!(interval(&first), 60);
+    let attached = cx.run(["attach", "--json"]).exits(0);
+    assert_eq!(interval(&attached), 195);
+    assert_eq!(interval(&cx.run(["pull", "--json"]).exits(0)), 60);
+}
