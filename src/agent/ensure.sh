@@ -33,6 +33,8 @@ sbx_install() {
   sbx_tmp=$sbx_dir/.$sbx_name-$sbx_pinned.$$
   for sbx_wait in 5 0; do # npm itself tries three times
     rm -rf "$sbx_tmp"; mkdir -p "$sbx_tmp" || break
+    # opencode and claude put their program in place by a script, which newer npm wants allowed by name
+    printf '{"private":true,"allowScripts":{"%s":true}}\n' "$sbx_npm" >"$sbx_tmp/package.json"
     if npm install --prefix "$sbx_tmp" --no-audit --no-fund --no-update-notifier --loglevel=error \
       --fetch-retries=2 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=10000 \
       "$sbx_npm@$sbx_pinned" </dev/null >"$sbx_tmp.log" 2>&1; then

@@ -143,6 +143,7 @@ mod tests {
             &bin,
             "npm",
             "[ \"$1 $2\" = 'install --prefix' ] || exit 9\n\
+             grep -q '\"allowScripts\":{\"@openai/codex\":true}' \"$3/package.json\" || exit 8\n\
              mkdir -p \"$3/node_modules/.bin\"\n\
              for last; do :; done\n\
              printf '#!/bin/sh\\necho %s\\n' \"${last##*@}\" >\"$3/node_modules/.bin/codex\"\n\

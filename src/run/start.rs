@@ -149,6 +149,9 @@ pub fn plan(spec: &RunSpec) -> Result<Start, SpecError> {
     if !env.is_empty() {
         start.put("$D/env", "env", env.as_bytes());
     }
+    if matches!(spec.kind, Kind::Agent { .. }) {
+        start.line(include_str!("scripts/forgotten.sh").trim_end());
+    }
     for (index, file) in spec.files.iter().enumerate() {
         let target = format!("$HOME/{}", double_quoted(&file.path));
         start.line(&format!(

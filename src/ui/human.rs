@@ -60,6 +60,7 @@ impl Human {
                 self.session_said = Some(id.clone());
                 self.marker(&mut text, "agent-session", &escape(id.as_bytes()));
             }
+            Event::Agent { state: AgentState::Exited, .. } => self.break_line(&mut text),
             Event::AgentEvent { event } if !self.options.raw => self.agent(event, &mut text),
             Event::Sync { direction, full, files, bytes, deleted, .. } => {
                 let way = if *direction == Direction::In { "sent" } else { "fetched" };
@@ -384,6 +385,19 @@ mod tests {
         assert_eq!(human.event(&file(b"a", FileOp::Delete)).stderr, "D a\n");
         let done = Event::Done(Box::new(Done::plain(Exit::Ok)));
         assert_eq!(human.event(&done).stderr, "done: nothing changed · 0.0 s\n");
+    }
+
+    #[test]
+    fn the_last_words_end_their_line() {
+        let mut human = Human::new(Options::default());
+        let words = AgentEvent::Text { text: "in pieces".into(), delta: true };
+        assert_eq!(human.event(&Event::AgentEvent { event: words }).stdout, "in pieces");
+        let mut gone = || {
+            let state = AgentState::Exited;
+            let (agent, agent_session) = ("gemini".into(), None);
+            human.event(&Event::Agent { state, agent, agent_session, exit_code: Some(0) }).stdout
+        };
+        assert_eq!((gone(), gone()), ("\n".into(), String::new()));
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn terminated(kind: Kind, version: &'static str) -> Ran {
 
 fn timeout(kind: Kind, version: &'static str) -> Ran {
     let bench = Bench::new(kind, version);
-    let ran = bench.run("slow", "Take your time.", &["--timeout", "20s"]).exits(124);
+    let ran = bench.run("slow", "Take your time.", &["--timeout", "45s"]).exits(124);
     assert_eq!(error_code(&ran), "agent.timeout");
     assert_eq!(bench.cx.read("begun.txt"), "begun\n");
     bench.nothing_is_left(&ran);
@@ -172,9 +172,9 @@ fn child_lives_on(kind: Kind, version: &'static str) -> Ran {
     let bench = Bench::new(kind, version);
     let ran = bench.run("leave", "Start a server.", &[]).exits(0);
     assert_eq!(bench.cx.read("begun.txt"), "begun\n");
-    // a server that the agent was asked for is not ours to end
-    let alive = bench.inside("grep -lzx '765[4]' /proc/[0-9]*/cmdline").exits(0);
-    assert_eq!(alive.stdout.lines().count(), 1, "{alive:?}");
+    // a server that the agent was asked for is not ours to end; qwen does it itself
+    let alive = bench.inside("grep -lzx '765[4]' /proc/[0-9]*/cmdline");
+    assert_eq!(alive.code, i32::from(kind == Kind::Qwen), "{alive:?}");
     ran
 }
 

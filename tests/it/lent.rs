@@ -65,6 +65,24 @@ fn raw_output_is_shown_byte_for_byte() {
 }
 
 #[test]
+fn a_login_left_by_a_sandbox_that_was_cut_off_goes_with_the_next_run() {
+    let cx = with_claude("touch ~/begun; sleep 600");
+    let login = r#"{"claudeAiOauth":{"accessToken":"lent-1234","expiresAt":4000000000000}}"#;
+    write(&cx.root().join("home/.claude/.credentials.json"), login.as_bytes());
+    ran(&mut run(&cx, &["--detach"])).exits(0);
+    let cut_off = "for i in $(seq 600); do [ ! -e ~/begun ] || break; sleep 0.1; done\n\
+         d=$(dirname ~/.sandbox-coder/runs/*/forget)\n\
+         kill -9 $(cat $d/pid)\n\
+         for e in $(grep -lz \"^SANDBOX_CODER_RUN=${d##*/}$\" /proc/[0-9]*/environ); do\n\
+           e=${e%/environ}; kill -9 ${e#/proc/}\n\
+         done\n\
+         test -e ~/.claude/.credentials.json";
+    cx.run(["exec", "--no-sync", "--", "sh", "-c", cut_off]).exits(0);
+    let _ = cx.run(["pull"]);
+    cx.agent("test ! -e ~/.claude/.credentials.json", &[]).exits(0);
+}
+
+#[test]
 fn a_login_is_gone_after_a_run_whose_client_was_killed() {
     let cx = with_claude(
         "touch ~/begun; until [ -e ~/go ]; do sleep 0.1; done\n\
