@@ -6,8 +6,9 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use reqwest::{Method, header};
 
-use super::client::{Call, Incoming, Payload, Progress};
+use super::call::{Call, Payload, Progress};
 use super::error::{Error, Subject};
+use super::incoming::Incoming;
 use super::retry::{self, Repeat};
 use super::toolbox::Toolbox;
 use crate::wire::files::{BulkUpload, FileInfo};
@@ -297,7 +298,7 @@ fn part_head(boundary: &str, index: usize, path: &str, first: bool) -> String {
 fn check(answer: &BulkUpload, path: &str, sent: u64) -> Result<(), Error> {
     let bad = |why: String| Err(Error::Upload { path: path.to_owned(), why });
     if let Some(first) = answer.errors.iter().flatten().next() {
-        return bad(super::client::plain(first));
+        return bad(super::failure::plain(first));
     }
     match answer.files.iter().flatten().find(|f| f.path == path.trim()) {
         Some(file) if file.bytes == sent => Ok(()),

@@ -2,7 +2,8 @@
 
 use reqwest::Method;
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::error::{Error, Subject};
 use crate::wire::sandbox::PreviewUrl;
 

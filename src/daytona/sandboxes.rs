@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::error::{Error, Meaning, Subject};
 use super::retry::Repeat;
 use crate::wire::sandbox::{CreateSandbox, Labels, Sandbox, SandboxPage, SandboxState, StringMap};

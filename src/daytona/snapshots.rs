@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde::Serialize;
 
-use super::client::{Call, Client};
+use super::call::Call;
+use super::client::Client;
 use super::error::{Error, Subject};
 use crate::wire::sandbox::BuildInfo;
 use crate::wire::snapshot::{Snapshot, SnapshotPage};

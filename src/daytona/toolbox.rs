@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
-use super::client::{Call, Client, below, parse_base};
+use super::address::{below, parse_base};
+use super::call::Call;
+use super::client::Client;
 use super::error::{Error, Meaning, Subject};
 use super::retry::{self, Policy, Repeat};
 use crate::wire::sandbox::{Sandbox, SandboxState, Url as UrlAnswer};

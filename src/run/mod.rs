@@ -158,7 +158,7 @@ fn not_understood(what: &str, result: &str) -> Error {
     Error::BadJson {
         what: what.to_owned(),
         host: "the sandbox".to_owned(),
-        why: format!("`{}`", crate::daytona::client::plain(result)),
+        why: format!("`{}`", crate::daytona::plain(result)),
     }
 }
 
