@@ -7,7 +7,7 @@ NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 CASES ?= 10000
 KILLS ?= 2000
 
-.PHONY: help build demo test model kills check fmt lint doc deny gen agents agents-all sdk bench clean install
+.PHONY: help build demo test model kills check fmt lint doc deny gen agents agents-all sdk soak bench clean install
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | sort
@@ -59,6 +59,9 @@ agents-all: build   ## the same with every case and the agents' start scripts on
 
 sdk: build       ## drive the local server with the official TypeScript SDKs
 	sh tests/sdk/run $(BIN)
+
+soak:            ## run every promise many times under trouble; SOAK_RUNS=50 and the like make it shorter
+	$(CARGO) test --locked --test soak -- --nocapture --test-threads=1
 
 bench: build     ## measure, against git, rsync, tar and curl in the same run (ROWS="apply edit": only these)
 	sh tests/bench/run $(BIN) $(ROWS)

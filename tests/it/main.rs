@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::print_stderr,
     reason = "a test that cannot unwrap has failed, and one that skips says so"
 )]
@@ -17,6 +18,12 @@ mod lent;
 mod recordings;
 mod runs;
 mod server;
+#[cfg(target_os = "linux")]
+#[path = "../soak/parts/mod.rs"]
+mod soak;
 mod support;
 mod sync;
 mod toolbox;
+
+/// The parts of the soak run at small counts here.
+const FULL: bool = false;

@@ -1,6 +1,7 @@
 //! A TCP proxy that fails in one chosen way per request. It gives every request a connection of its own,
 //! so that the n-th request is the n-th connection, and it knows enough of WebSocket to count frames.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +24,20 @@ pub enum Fault {
     DropFrame(usize),
     /// WebSocket: after this many frames from the server, a close frame with this code.
     Close(usize, u16),
+    /// The server acts; the answer is this status line and an empty object.
+    Instead(&'static str),
+    /// The request is delivered twice, the second answer is handed out: what a proxy does that meets a
+    /// stale connection.
+    Replay,
+    /// The answer comes this much later.
+    Late(Duration),
+    /// The server acts; its answer never comes, and the connection stays.
+    Silent,
+    /// WebSocket: after this many frames from the server nothing comes any more, and the connection stays.
+    HalfOpen(usize),
+    /// WebSocket: the view's last word and this many frames before it are thrown away; a close frame with
+    /// this code and reason comes in their place, or a mere cut for the code 1006.
+    Withhold(usize, u16, String),
 }
 
 /// Numbers that follow from a seed alone.
@@ -108,31 +123,50 @@ async fn serve(
         return client.shutdown().await;
     }
     let mut server = TcpStream::connect(upstream).await?;
-    match fault {
+    if let Fault::Replay = fault {
+        complete(&mut client, &mut request).await?;
+        server.write_all(&request).await?;
+        server.read_to_end(&mut Vec::new()).await?;
+        server = TcpStream::connect(upstream).await?;
+    }
+    server.write_all(&request).await?;
+    if let Fault::Late(wait) = fault {
+        tokio::time::sleep(wait).await;
+    }
+    let end = match fault {
         Fault::CutAnswer(bytes) => {
-            server.write_all(&request).await?;
             let (mut from_client, mut to_client) = client.split();
             let (mut from_server, mut to_server) = server.split();
             let mut answer = (&mut from_server).take(bytes as u64);
-            tokio::select! {
+            return tokio::select! {
                 done = copy(&mut answer, &mut to_client) => done.map(drop),
                 _ = forever(copy(&mut from_client, &mut to_server)) => Ok(()),
-            }
+            };
         }
-        Fault::DropAnswer => {
-            server.write_all(&request).await?;
-            swallow(&mut client, &mut server).await
+        Fault::DropAnswer => return swallow(&mut client, &mut server).await,
+        Fault::Silent => {
+            swallow(&mut client, &mut server).await?;
+            return until_gone(&mut client).await;
         }
-        Fault::DropFrame(frames) | Fault::Close(frames, _) => {
-            server.write_all(&request).await?;
-            let code = if let Fault::Close(_, code) = fault { Some(code) } else { None };
-            frames_then(&mut client, &mut server, frames, code).await
+        Fault::Instead(status) => {
+            swallow(&mut client, &mut server).await?;
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+            );
+            client.write_all(answer.as_bytes()).await?;
+            return client.shutdown().await;
         }
-        _ => {
-            server.write_all(&request).await?;
-            copy_bidirectional(&mut client, &mut server).await.map(drop)
+        Fault::DropFrame(frames) => End::after(frames, Last::Cut),
+        Fault::Close(frames, code) => End::after(frames, Last::Close(code, String::new())),
+        Fault::HalfOpen(frames) => End::after(frames, Last::Stay),
+        Fault::Withhold(held, 1006, _) => End { frames: usize::MAX, held, last: Last::Cut },
+        Fault::Withhold(held, code, reason) => {
+            End { frames: usize::MAX, held, last: Last::Close(code, reason) }
         }
-    }
+        _ if name.contains(" /api/") => return own_address(client, server, upstream).await,
+        _ => return copy_bidirectional(&mut client, &mut server).await.map(drop),
+    };
+    frames_then(&mut client, &mut server, end).await
 }
 
 async fn forever<T>(work: impl Future<Output = T>) {
@@ -175,14 +209,81 @@ fn one_request(head: &str) -> String {
     head.replacen("\r\n", "\r\nConnection: close\r\n", 1)
 }
 
+/// Reads what is missing of a request whose head and beginning are known.
+async fn complete(client: &mut TcpStream, request: &mut Vec<u8>) -> std::io::Result<()> {
+    let end = request.windows(4).position(|w| w == b"\r\n\r\n").map_or(0, |at| at + 4);
+    let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse().ok());
+    while request.len() < end + length.unwrap_or(0usize) {
+        if client.read_buf(request).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a connection without a word until the other end leaves it.
+async fn until_gone(client: &mut TcpStream) -> std::io::Result<()> {
+    copy(client, &mut tokio::io::sink()).await.map(drop)
+}
+
+/// Passes a call of the API, whose answer names this proxy where it named the server.
+async fn own_address(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    upstream: SocketAddr,
+) -> std::io::Result<()> {
+    let own = client.local_addr()?.to_string();
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let mut answer = Vec::new();
+    tokio::select! {
+        done = from_server.read_to_end(&mut answer) => done.map(drop)?,
+        _ = forever(copy(&mut from_client, &mut to_server)) => {}
+    }
+    let theirs = upstream.to_string();
+    assert_eq!(own.len(), theirs.len(), "Content-Length has to stay what it is");
+    while let Some(at) = memchr::memmem::find(&answer, theirs.as_bytes()) {
+        answer[at..at + own.len()].copy_from_slice(own.as_bytes());
+    }
+    to_client.write_all(&answer).await?;
+    to_client.shutdown().await
+}
+
+/// How a WebSocket ends.
+struct End {
+    /// After so many frames from the server.
+    frames: usize,
+    /// So many of them are behind; when the view's last word comes, they are thrown away with it.
+    held: usize,
+    last: Last,
+}
+
+enum Last {
+    Cut,
+    Close(u16, String),
+    Stay,
+}
+
+impl End {
+    fn after(frames: usize, last: Last) -> Self {
+        Self { frames, held: 0, last }
+    }
+}
+
+/// The view's first word; what comes before it, the client waits for.
+const FIRST_WORD: &[u8] = b"\x01GO\x02";
+/// The first letters of the view's last word.
+const LAST_WORD: &[u8] = b"SBXX";
+
 async fn frames_then(
     client: &mut TcpStream,
     server: &mut TcpStream,
-    frames: usize,
-    close: Option<u16>,
+    end: End,
 ) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
+    let withholds = end.frames == usize::MAX;
     let down = async {
         let mut byte = [0; 1];
         let mut head = Vec::new();
@@ -191,34 +292,58 @@ async fn frames_then(
             head.push(byte[0]);
         }
         to_client.write_all(&head).await?;
-        for _ in 0..frames {
-            let mut frame = vec![0; 2];
-            from_server.read_exact(&mut frame).await?;
-            let mut size = usize::from(frame[1] & 0x7f);
-            let more = match size {
-                126 => 2,
-                127 => 8,
-                _ => 0,
-            };
-            let mut long = vec![0; more];
-            from_server.read_exact(&mut long).await?;
-            if more > 0 {
-                size = long.iter().fold(0, |n, b| n << 8 | usize::from(*b));
+        let (mut behind, mut tail, mut begun) = (VecDeque::new(), Vec::new(), false);
+        for _ in 0..end.frames {
+            let frame = read_frame(&mut from_server).await?;
+            tail.extend_from_slice(&frame);
+            if withholds && memchr::memmem::find(&tail, LAST_WORD).is_some() {
+                break;
             }
-            frame.extend_from_slice(&long);
-            let start = frame.len();
-            frame.resize(start + size, 0);
-            from_server.read_exact(&mut frame[start..]).await?;
-            to_client.write_all(&frame).await?;
+            begun |= memchr::memmem::find(&tail, FIRST_WORD).is_some();
+            tail = frame[frame.len().saturating_sub(LAST_WORD.len())..].to_vec();
+            behind.push_back(frame);
+            if !begun || behind.len() > end.held {
+                to_client.write_all(&behind.pop_front().unwrap_or_default()).await?;
+            }
         }
-        if let Some(code) = close {
-            let [high, low] = code.to_be_bytes();
-            to_client.write_all(&[0x88, 2, high, low]).await?;
+        match end.last {
+            Last::Cut => {}
+            Last::Close(code, reason) => {
+                let size = u8::try_from(reason.len() + 2).unwrap();
+                let mut frame = vec![0x88, size];
+                frame.extend_from_slice(&code.to_be_bytes());
+                frame.extend_from_slice(reason.as_bytes());
+                to_client.write_all(&frame).await?;
+            }
+            Last::Stay => std::future::pending().await,
         }
         Ok(())
     };
     tokio::select! {
         done = down => done,
-        _ = forever(copy(&mut from_client, &mut to_server)) => Ok(()),
+        // A client that leaves while nothing is said to it has ended the connection.
+        _ = copy(&mut from_client, &mut to_server) => Ok(()),
     }
+}
+
+/// A frame as it came.
+async fn read_frame(from: &mut (impl tokio::io::AsyncRead + Unpin)) -> std::io::Result<Vec<u8>> {
+    let mut frame = vec![0; 2];
+    from.read_exact(&mut frame).await?;
+    let mut size = usize::from(frame[1] & 0x7f);
+    let more = match size {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    let mut long = vec![0; more];
+    from.read_exact(&mut long).await?;
+    if more > 0 {
+        size = long.iter().fold(0, |n, b| n << 8 | usize::from(*b));
+    }
+    frame.extend_from_slice(&long);
+    let start = frame.len();
+    frame.resize(start + size, 0);
+    from.read_exact(&mut frame[start..]).await?;
+    Ok(frame)
 }

@@ -7,6 +7,8 @@ pub mod dice;
 pub mod far;
 pub mod faulty_proxy;
 #[cfg(target_os = "linux")]
+pub mod followed;
+#[cfg(target_os = "linux")]
 pub mod jail;
 pub mod repo;
 pub mod server;
