@@ -43,7 +43,8 @@ pub struct Policy {
     pub base: Duration,
     /// Longest pause of our own choice.
     pub cap: Duration,
-    /// No repetition starts later than this after the first request, waits the service asks for excepted.
+    /// No repetition but the first starts later than this after the first request, waits the service asks
+    /// for excepted. The first is always made: a single answer that never comes may cost all of this.
     pub budget: Duration,
     /// The longest wait the service may ask for.
     pub obey: Duration,
@@ -80,7 +81,7 @@ pub fn next(
         // A little later than asked, so that many callers of one organization spread.
         return (asked <= policy.obey).then(|| asked + own.min(Duration::from_secs(1)));
     }
-    (spent + own <= policy.budget).then_some(own)
+    (done == 1 || spent + own <= policy.budget).then_some(own)
 }
 
 fn may_repeat(failure: Failure, repeat: Repeat, done: u32) -> bool {
@@ -178,6 +179,7 @@ mod tests {
         assert_eq!(go(4, 10), Some(Duration::from_secs(4)));
         assert_eq!(go(5, 10), None);
         assert_eq!(go(2, 60), None);
+        assert!(go(1, 90).is_some(), "one silent answer is no reason to give up");
         assert_eq!(next(&policy, status(500), Repeat::Harmless, 3, Duration::ZERO, 0.0), None);
     }
 
