@@ -1,7 +1,6 @@
 //! Keys planted in the environment and in a login file: they reach the agent and appear nowhere else.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -34,15 +33,13 @@ echo '{"type":"step_finish","sessionID":"ses_1","part":{"reason":"stop"}}'
 #[test]
 fn planted_keys_appear_nowhere() {
     let runs = count("SECRETS", 24, 3);
-    let mut cx = TestContext::new(&[("a", "0\n")]);
-    let bin = cx.root().join("bin");
-    crate::support::context::write(&bin.join("opencode"), OPENCODE.as_bytes());
-    std::fs::set_permissions(bin.join("opencode"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut cx = TestContext::new(&[("a", "0\n"), ("opencode", OPENCODE)]);
+    let install =
+        "mkdir -p ~/.local/bin && cp opencode ~/.local/bin && chmod +x ~/.local/bin/opencode";
+    cx.run(["exec", "--isolation", "none", "--", "sh", "-c", install]).exits(0);
     let login = cx.root().join("home/.local/share/opencode/auth.json");
     let auth = format!(r#"{{"anthropic":{{"type":"api","key":"{LOGIN_KEY}"}}}}"#);
     crate::support::context::write(&login, auth.as_bytes());
-    let path = std::env::var("PATH").unwrap();
-    cx.set("PATH", &format!("{}:{path}", bin.display()));
     cx.set("PLANTED_API_KEY", VARIABLE_KEY);
     let proof = [VARIABLE_KEY, LOGIN_KEY].map(|key| hex::encode(Sha256::digest(key)));
     let mut seen = BTreeSet::new();
