@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::command::{Running, brief, finished};
-use super::{AT_ONCE, count, in_parallel, spread};
+use super::{at_once, count, in_parallel, spread};
 use crate::support::context::{Ran, TestContext};
 use crate::support::faulty_proxy::Seeded;
 use crate::support::server::{KEY, TestServer};
@@ -48,7 +48,7 @@ fn the_first_signal_ends_everything_in_time() {
     let signals = count("SIGNALS", 200, 8);
     let times = Mutex::new(Vec::new());
     let codes = Mutex::new(BTreeMap::<i32, usize>::new());
-    let failures = in_parallel(signals, AT_ONCE, Place::new, |place, turn| {
+    let failures = in_parallel(signals, at_once(), Place::new, |place, turn| {
         let mut dice = Seeded::new(turn as u64);
         let (kind, does) = AGENTS[dice.below(AGENTS.len())];
         let signal = [Signal::INT, Signal::TERM][turn % 2];

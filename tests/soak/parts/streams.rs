@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::command::{brief, finished};
 use super::daemon::Daemon;
-use super::{AT_ONCE, count, in_parallel};
+use super::{at_once, count, in_parallel};
 use crate::support::context::{Ran, TestContext};
 use crate::support::faulty_proxy::Seeded;
 use crate::support::server::{KEY, TestServer};
@@ -76,9 +76,10 @@ fn script(run: usize, expected: &mut BTreeMap<String, String>) -> Script {
 
 #[test]
 fn no_byte_no_status_and_no_edit_is_lost_to_a_bad_daemon() {
-    let runs = count("RUNS", 1000, 8);
+    let (runs, first) = (count("RUNS", 1000, 8), count("FIRST", 0, 0));
     let given = Mutex::new(BTreeMap::<&str, usize>::new());
-    let failures = in_parallel(runs, AT_ONCE, Place::new, |place, run| {
+    let failures = in_parallel(runs, at_once(), Place::new, |place, turn| {
+        let run = first + turn;
         let before = place.daemon.given();
         let script = script(run, &mut place.expected);
         place.cx.write("mine", &format!("typed before {run}\n"));
