@@ -147,6 +147,7 @@ pub const SETTINGS: &[Setting] = &[
     s("block-risky", Sync, Bool, "", "Hold back files that this machine may run unasked"),
     s("allow-risky", Sync, Bool, "", "Take also files that tools on this machine run unasked"),
     s("allow-mass-delete", Sync, Bool, "", "Take the result although it deletes most of the tree"),
+    s("force-resync", Sync, Bool, "", "Forget what was agreed with the sandbox: all of its work comes home, each difference as a conflict"),
     s("no-apply", Sync, Bool, "", "Fetch the result, but leave the worktree alone"),
     s("patch", Sync, Text, "FILE", "Also write the result as a patch that `git apply` takes"),
     s("dry-run", Sync, Bool, "", "Show what would happen and touch nothing"),

@@ -30,6 +30,9 @@ const STEP: Duration = Duration::from_secs(58);
 /// How long another sync over there is waited out.
 const BUSY: Duration = Duration::from_secs(30);
 
+/// The way out when the agreed state is not known here.
+pub const RESYNC: &str = "go on where it was used last; or `sandbox-coder pull --force-resync` brings all of it home, each difference as a conflict";
+
 /// What to do with a result.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -429,7 +432,7 @@ async fn ask(cx: &Context, ready: &Ready) -> anyhow::Result<Option<Offer>> {
                 cx.told().unpulled = true;
                 let message = "a sync into the sandbox was cut short";
                 return Err(Failure::new(ErrorCode::SyncIncomplete, message)
-                    .hint("the next `sandbox-coder run` finishes it")
+                    .hint("the next `sandbox-coder run` finishes it; if it came from elsewhere, `sandbox-coder pull --force-resync` brings all of it home, each difference as a conflict")
                     .into());
             }
         }
@@ -446,7 +449,21 @@ fn agreed_base(open: &Open, sandbox_id: &str, offer: &Offer) -> anyhow::Result<O
         return Ok(offer.base);
     }
     let message = "the sandbox was last used from elsewhere, and that state is not known here";
-    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).into())
+    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).hint(RESYNC).into())
+}
+
+/// Forgets over there what was agreed and what was cut short; the files stay as they are. What is asked for
+/// next then is all of them, held against nothing: what differs from here clashes, and nothing is lost.
+pub async fn forget(cx: &Context, ready: &Ready) -> anyhow::Result<()> {
+    let mut script = Script::new();
+    pull::add_forget(&mut script);
+    let command = Command::new(script.command(), STEP).repeatable();
+    let answer = ready.toolbox.execute(&command).await.context("forget the base in the sandbox")?;
+    if let Some(aside) = pull::heard_forget(&answer.result)? {
+        let message = format!("a sync that was cut short had put files aside in `{aside}`");
+        cx.reporter.warn("sync.aside", message, None).await;
+    }
+    Ok(())
 }
 
 /// Both sides now agree on what was fetched. A sandbox that changed meanwhile keeps its old base; the next

@@ -41,6 +41,10 @@ async fn fetch(
     ready: &Ready,
     options: &Options,
 ) -> anyhow::Result<Homecoming> {
+    if cx.config.force_resync {
+        home::forget(cx, ready).await?;
+        open.record.held = None;
+    }
     let held = open.record.held.clone().filter(|h| h.sandbox_id == ready.sandbox.id);
     let mut applied = 0;
     if let Some(held) = held {

@@ -47,6 +47,9 @@ pub async fn send(
 ) -> anyhow::Result<Sent> {
     let id = ready.sandbox.id.clone();
     let phase = cx.phase(Phase::SyncIn).await;
+    if cx.config.force_resync {
+        home::forget(cx, ready).await?;
+    }
     let mut base = open.repo.base(&id)?;
     let mut torn: Option<(Option<Oid>, Oid)> = None;
     let mut noted = false;
@@ -60,7 +63,7 @@ pub async fn send(
             Pushed::Ok { aside, .. } => {
                 open.repo.set_base(&id, push.to)?;
                 phase.end(None).await;
-                tell(cx, &push, notes.len()).await;
+                tell(cx, &push, &notes).await;
                 if let Some(aside) = aside {
                     let message =
                         format!("the sandbox held files without a base; they now lie in `{aside}`");
@@ -223,9 +226,7 @@ fn known_base(open: &Open, theirs: Oid) -> anyhow::Result<Oid> {
         return Ok(theirs);
     }
     let message = "the sandbox was last used from elsewhere, and that state is not known here";
-    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message)
-        .hint("`sandbox-coder pull` where it was used last; or `sandbox-coder rm --force` gives its work up")
-        .into())
+    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).hint(home::RESYNC).into())
 }
 
 fn torn_push(open: &Open, which: &str) -> anyhow::Result<(Option<Oid>, Oid)> {
@@ -241,19 +242,17 @@ fn torn_push(open: &Open, which: &str) -> anyhow::Result<(Option<Oid>, Oid)> {
         }
     }
     let message = "a sync from elsewhere was cut short in the sandbox";
-    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message)
-        .hint("run again where it was started; or `sandbox-coder rm --force` gives its work up")
-        .into())
+    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).hint(home::RESYNC).into())
 }
 
-async fn tell(cx: &Context, push: &Push, skipped: usize) {
+async fn tell(cx: &Context, push: &Push, notes: &[Note]) {
     let event = Event::Sync {
         direction: Direction::In,
         full: push.is_full(),
         files: push.files,
         bytes: push.bytes,
         deleted: push.deleted,
-        skipped: skipped as u64,
+        skipped: notes.iter().filter(|note| note.is_left_out()).count() as u64,
     };
     cx.reporter.event(event).await;
 }
@@ -268,6 +267,15 @@ async fn tell_notes(cx: &Context, notes: &[Note]) {
             Note::NestedWithoutCommit(path) => {
                 let message = format!("`{path}` is a repository without a commit and is not sent");
                 cx.reporter.warn("sync.nested", message, None).await;
+            }
+            Note::Special(path) => {
+                let message = format!("`{path}` is a pipe, socket or device and is not sent");
+                cx.reporter.warn("sync.special", message, None).await;
+            }
+            Note::Unfinished(what) => {
+                let message = format!("a {what} is under way here: files are sent as they are");
+                let hint = Some("they may hold conflict markers".to_owned());
+                cx.reporter.warn("sync.unfinished", message, hint).await;
             }
             Note::LooksSecret(path) => {
                 let message =
@@ -287,6 +295,6 @@ pub async fn preview(cx: &Context, open: &Open) -> anyhow::Result<()> {
     };
     let (push, notes) = prepare(cx, open, base, None).await?;
     tell_notes(cx, &notes).await;
-    tell(cx, &push, notes.len()).await;
+    tell(cx, &push, &notes).await;
     Ok(())
 }

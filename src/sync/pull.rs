@@ -18,6 +18,7 @@ use crate::tree::{Oid, Tree};
 use crate::worktree::{Repo, Store};
 
 const PULL: &str = include_str!("scripts/pull.sh");
+const FORGET: &str = include_str!("scripts/forget.sh");
 const SETTLE: &str = include_str!("scripts/settle.sh");
 
 /// Results up to this size travel inside the answer.
@@ -72,6 +73,24 @@ pub fn add_settle(script: &mut Script, from: Oid, to: Oid, seen: Oid) {
         .set("TO", &to.to_string())
         .set("SEEN", &seen.to_string())
         .step(&format!("{COMMON}\n{SETTLE}"));
+}
+
+/// Adds the step that forgets what was agreed and leaves the files as they are.
+pub fn add_forget(script: &mut Script) {
+    script.step(&format!("{COMMON}\n{FORGET}"));
+}
+
+/// Where files lie that a push had put aside, if it was cut short.
+pub fn heard_forget(result: &str) -> Result<Option<String>, Error> {
+    let mut aside = None;
+    for (word, rest) in said(result) {
+        match word {
+            "aside" => aside = Some(rest.to_owned()),
+            "forgotten" => return Ok(aside),
+            _ => return Err(push::refusal(word, rest, result)),
+        }
+    }
+    Err(push::refusal("", "", result))
 }
 
 /// Whether the base was moved.

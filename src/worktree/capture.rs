@@ -48,8 +48,19 @@ pub enum Note {
     Repository(RelPath),
     /// A repository without a commit inside the worktree: left out.
     NestedWithoutCommit(RelPath),
+    /// A pipe, socket or device: left out.
+    Special(RelPath),
     /// An untracked file that looks like a secret: sent.
     LooksSecret(RelPath),
+    /// Git is in the middle of a merge or the like: the files are sent as they are, markers included.
+    Unfinished(&'static str),
+}
+
+impl Note {
+    /// Whether it names something that was not sent.
+    pub fn is_left_out(&self) -> bool {
+        matches!(self, Note::Repository(_) | Note::NestedWithoutCommit(_) | Note::Special(_))
+    }
 }
 
 /// Takes the snapshot.
@@ -63,12 +74,17 @@ pub fn capture(repo: &Repo, options: &Options) -> Result<Capture, Error> {
         let _ = std::fs::remove_file(&stamp_file);
         seed(repo)?;
     }
+    let folders_file = repo.private_dir().join("folders");
+    let mut folders = guards::Folders::load(&folders_file, || {
+        must("ls-files", repo.private_git().args(["ls-files", "-z", "-c"]))
+    })?;
     let mut notes = Vec::new();
     let mut tries = 0;
     let found = loop {
         tries += 1;
         let found = walk(repo, &globs)?;
         notes.clear();
+        notes.extend(guards::unfinished(repo).map(Note::Unfinished));
         notes.extend(found.nested.iter().filter_map(|path| nested_note(repo, path)));
         notes.extend(guards::untracked(repo, &found.fresh, options)?);
         match update(repo, &found) {
@@ -80,6 +96,9 @@ pub fn capture(repo: &Repo, options: &Options) -> Result<Capture, Error> {
             other => break other.map(|()| found)?,
         }
     };
+    folders.add(found.fresh.iter().map(Vec::as_slice));
+    notes.extend(folders.special(repo.top()).into_iter().map(Note::Special));
+    folders.save(&folders_file)?;
     let known = std::fs::read_to_string(&stamp_file).ok();
     if known.as_deref() != Some(&stamp) || globs.include.is_some() || found.rules {
         settle_ignored(repo, &globs)?;

@@ -1,5 +1,6 @@
 //! The scripts of a sync, run directly against folders of this machine by each shell and toolbox it has.
 
+mod bases;
 mod capture;
 mod edits;
 mod kills;

@@ -101,6 +101,11 @@ impl Far {
         self.home().join(".sandbox-coder/sync")
     }
 
+    /// Whether it has git.
+    pub fn has_git(&self) -> bool {
+        !matches!(self.tools, Tools::Bare | Tools::Without("git"))
+    }
+
     /// The folder that comes first in its search path.
     pub fn bin(&self) -> PathBuf {
         self.dir.path().join("bin")

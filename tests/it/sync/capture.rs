@@ -8,6 +8,7 @@ use sandbox_coder::tree::Mode;
 use sandbox_coder::worktree::capture::{Note, Options, capture};
 use sandbox_coder::worktree::{Error, Repo, Store};
 
+use crate::support::context::TestContext;
 use crate::support::repo::RepoBuilder;
 
 const OPEN: Options =
@@ -201,12 +202,30 @@ fn pipes_and_sockets_are_not_sent() {
         let status = std::process::Command::new("mkfifo").arg(repo.at(name)).status().unwrap();
         assert!(status.success());
     };
+    let special = |names: &[&str]| -> Vec<Note> {
+        names.iter().map(|n| Note::Special(RelPath::parse(n.as_bytes()).unwrap())).collect()
+    };
+    let seen = |repo: &RepoBuilder| {
+        let (taken, mut notes) = snapshot_of(repo.path(), &OPEN);
+        notes.sort_by_key(|note| format!("{note:?}"));
+        (names(&taken).iter().map(ToString::to_string).collect::<Vec<_>>(), notes)
+    };
     pipe("pipe");
     let _socket = std::os::unix::net::UnixListener::bind(repo.at("socket")).unwrap();
-    assert_eq!(names(&snapshot_of(repo.path(), &OPEN).0), ["a", "was-file"]);
+    assert_eq!(seen(&repo), (vec!["a".into(), "was-file".into()], special(&["pipe", "socket"])));
     repo.remove("was-file");
     pipe("was-file");
-    assert_eq!(names(&snapshot_of(repo.path(), &OPEN).0), ["a"]);
+    assert_eq!(seen(&repo), (vec!["a".into()], special(&["pipe", "socket", "was-file"])));
+    // In a folder that appeared since; one that git ignores is not entered.
+    repo.file("new/deep/x", "1").file("build/x", "1").file(".gitignore", "build/\n");
+    pipe("new/deep/pipe");
+    pipe("build/pipe");
+    assert_eq!(seen(&repo).1, special(&["new/deep/pipe", "pipe", "socket", "was-file"]));
+    // A folder that became a link is not looked through.
+    let beside = repo.beside("elsewhere");
+    std::fs::rename(repo.at("new/deep"), &beside).unwrap();
+    repo.link("new/deep", beside.to_str().unwrap());
+    assert_eq!(seen(&repo).1, special(&["pipe", "socket", "was-file"]));
 }
 
 #[test]
@@ -301,6 +320,9 @@ fn a_linked_worktree_and_a_merge_in_progress_are_read() {
     assert!(!repo.try_git(&["merge", "side"]).status.success());
     is_the_disk(&repo);
     assert!(String::from_utf8(snapshot(&repo)[0].2.clone()).unwrap().contains("<<<<<<<"));
+    assert_eq!(snapshot_of(repo.path(), &OPEN).1, [Note::Unfinished("merge")]);
+    repo.git(&["merge", "--abort"]);
+    assert_eq!(snapshot_of(repo.path(), &OPEN).1, []);
 }
 
 #[test]
@@ -322,7 +344,115 @@ fn too_much_is_refused_by_name_before_it_is_read() {
     for n in 0..11 {
         repo.file(format!("many/{n}"), "x");
     }
-    assert!(matches!(capture(&near, &small).unwrap_err(), Error::TooLarge { .. }));
+    let refused = capture(&near, &small).unwrap_err();
+    assert!(
+        matches!(&refused, Error::TooLarge { top, .. } if top[0] == "`many` (11 files)"),
+        "{refused}"
+    );
     repo.git(&["add", "many"]);
     capture(&near, &OPEN).unwrap();
+}
+
+#[test]
+fn an_edit_in_the_tick_of_the_users_own_add_is_seen() {
+    for n in 0..8 {
+        let repo = RepoBuilder::new();
+        repo.file("a", "one").file("b", "one").git(&["add", "-A"]);
+        repo.file("a", format!("{n:03}"));
+        is_the_disk(&repo);
+    }
+}
+
+#[test]
+fn attributes_from_outside_the_tree_convert_nothing_either() {
+    for place in ["info", "setting"] {
+        let repo = RepoBuilder::new();
+        repo.git(&["config", "filter.lfs.clean", "echo pointer"]);
+        if place == "info" {
+            std::fs::create_dir_all(repo.at(".git/info")).unwrap();
+            std::fs::write(repo.at(".git/info/attributes"), "*.bin filter=lfs\n").unwrap();
+        } else {
+            let file = repo.beside("attributes");
+            std::fs::write(&file, "*.bin filter=lfs\n").unwrap();
+            repo.git(&["config", "core.attributesFile", file.to_str().unwrap()]);
+        }
+        repo.file("a.bin", "the real bytes").commit();
+        assert_eq!(repo.git(&["show", "HEAD:a.bin"]), "pointer\n");
+        is_the_disk(&repo);
+    }
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_taken_in_one_of_its_states_and_seen_again() {
+    let repo = RepoBuilder::new();
+    let state = |n: u8| vec![n; 3 << 20];
+    repo.file("busy", state(0)).file("a", "1").commit();
+    let near = Repo::discover(repo.path()).unwrap();
+    let store = Store::open(&near).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0u8;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                n = n.wrapping_add(1);
+                // As editors do: a new file takes the old one's place.
+                let aside = repo.beside("aside");
+                std::fs::write(&aside, state(n)).unwrap();
+                std::fs::rename(&aside, repo.at("busy")).unwrap();
+            }
+        });
+        for _ in 0..10 {
+            match capture(&near, &OPEN) {
+                Ok(taken) => {
+                    let tree = store.read_tree(taken.tree).unwrap();
+                    let entry = tree[&RelPath::parse(b"busy").unwrap()];
+                    let bytes = store.read_blob(entry.id).unwrap();
+                    assert!(bytes.len() == 3 << 20 && bytes.iter().all(|b| *b == bytes[0]));
+                }
+                Err(Error::Moving { .. }) => {}
+                Err(e) => panic!("{e}"),
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    is_the_disk(&repo);
+}
+
+#[test]
+fn what_is_sent_is_chosen_guarded_and_told_by_the_command_too() {
+    let mut cx =
+        TestContext::new(&[(".gitignore", "*.log\nbuild/\n"), ("a", "1\n"), ("b.txt", "1\n")]);
+    cx.write("keep.log", "1");
+    cx.write("drop.log", "1");
+    cx.write("build/out", "1");
+    cx.write(".env", "TOKEN=1");
+    let pipe = std::process::Command::new("mkfifo").arg(cx.work().join("pipe")).status().unwrap();
+    assert!(pipe.success());
+    let ran = cx
+        .agent(
+            "find . -path ./.git -prune -o -type f -print | sort",
+            &["--json", "--include", "keep.log", "--include", "build", "--exclude", "*.txt"],
+        )
+        .exits(0);
+    let said: String = ran
+        .of_type("agent_output")
+        .iter()
+        .filter_map(|e| e["data"].as_str().map(|d| format!("{d}\n")))
+        .collect();
+    let seen: Vec<&str> = said.split_whitespace().collect();
+    assert_eq!(
+        seen,
+        ["./.env", "./.gitignore", "./a", "./build/out", "./keep.log"],
+        "{}",
+        ran.stdout
+    );
+    let warned = |code: &str| ran.of_type("warning").iter().any(|e| e["code"] == code);
+    assert!(warned("sync.secret") && warned("sync.special"), "{}", ran.stdout);
+    assert_eq!(cx.read("b.txt"), "1\n", "what was not sent is not missed");
+    cx.write("huge.bin", &"x".repeat(3 << 20));
+    let refused = cx.agent("true", &["--max-size", "2M"]).exits(65);
+    assert!(refused.stderr.contains("huge.bin"), "{}", refused.stderr);
+    cx.set("SANDBOX_CODER_MAX_FILES", "1");
+    let refused = cx.agent("true", &[]).exits(65);
+    assert!(refused.stderr.contains("--max-files"), "{}", refused.stderr);
 }

@@ -35,7 +35,7 @@ fn kill_after(far: &Far, script: &Script, delay: Duration) -> bool {
 /// A folder of ignored files that no sync may touch.
 const PRECIOUS: &str = "mkdir -p cache/deep d0/cache; for n in 1 2 3 4 5 6 7 8; do echo $n > cache/deep/$n; echo $n > d0/cache/$n; done; echo s > .env";
 
-fn precious(far: &Far) {
+pub fn precious(far: &Far) {
     for n in 1..9 {
         for dir in ["cache/deep", "d0/cache"] {
             let kept = std::fs::read_to_string(far.workspace().join(format!("{dir}/{n}")));
@@ -46,7 +46,7 @@ fn precious(far: &Far) {
 }
 
 /// One state of a worktree in which much differs from the one before, also in kind.
-fn step(repo: &RepoBuilder, n: usize) {
+pub fn step(repo: &RepoBuilder, n: usize) {
     for i in 0..40 {
         let (dir, name) = (i % 4, format!("d{}/f{i}", i % 4));
         match (i + n) % 4 {
@@ -68,7 +68,7 @@ fn step(repo: &RepoBuilder, n: usize) {
     }
 }
 
-fn start(far: Far) -> Pair {
+pub fn start(far: Far) -> Pair {
     let repo = RepoBuilder::new();
     repo.file(".gitignore", "cache/\n.env\n");
     step(&repo, 0);
@@ -91,7 +91,7 @@ fn same_but_ignored(pair: &Pair) {
 }
 
 /// One repetition must heal; the second says that there is nothing left to do.
-fn heals(pair: &mut Pair, push: &Push) {
+pub fn heals(pair: &mut Pair, push: &Push) {
     // The lock is free once the last process of the killed group is gone, which takes the kernel a moment.
     let asked = std::iter::repeat_with(|| pair.far.push(push)).take(1000);
     let said =
@@ -131,10 +131,10 @@ fn a_push_killed_at_any_moment_is_healed_by_one_repetition() {
 }
 
 /// Puts a counter before every program of the sandbox: the group dies just before the call whose turn it is.
-fn count_calls(far: &Far) {
+pub fn count_calls(far: &Far) {
     let (shell, wc) = (which("sh").unwrap(), which("wc").unwrap());
-    for tool in [
-        "git",
+    let git = if far.has_git() { &["git"][..] } else { &["awk", "stat", "find", "paste", "cmp"] };
+    for tool in git.iter().chain(&[
         "tar",
         "gzip",
         "sha256sum",
@@ -156,7 +156,7 @@ fn count_calls(far: &Far) {
         "sort",
         "grep",
         "ls",
-    ] {
+    ]) {
         let Some(program) = which(tool) else { continue };
         let text = format!(
             "#!{0}\nif [ -n \"$TURN\" ]; then echo >>\"$HOME/turn\"; n=$({2} -l <\"$HOME/turn\")\n\
@@ -166,6 +166,8 @@ fn count_calls(far: &Far) {
             wc.display()
         );
         let path = far.bin().join(tool);
+        // It may be a link to the machine's own.
+        let _ = std::fs::remove_file(&path);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .unwrap();
@@ -173,7 +175,7 @@ fn count_calls(far: &Far) {
 }
 
 /// Runs a script that dies at the given call; `false` when it had fewer.
-fn dies_at(far: &Far, script: &Script, turn: usize) -> bool {
+pub fn dies_at(far: &Far, script: &Script, turn: usize) -> bool {
     use std::os::unix::process::{CommandExt, ExitStatusExt};
     let _ = std::fs::remove_file(far.home().join("turn"));
     let mut text = tempfile::tempfile().unwrap();
