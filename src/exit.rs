@@ -222,7 +222,7 @@ error_codes! {
     /// The name belongs to a sandbox that is not ours.
     SandboxNameTaken = "sandbox.name_taken" => SandboxUnavailable, false, "choose another with `--name`";
     /// The sandbox holds work that was never fetched.
-    SandboxUnpulledWork = "sandbox.unpulled_work" => Conflict, false, "`sandbox-coder pull` fetches it; `--force` gives it up";
+    SandboxUnpulledWork = "sandbox.unpulled_work" => Conflict, false, "`sandbox-coder pull` fetches it; `sandbox-coder rm --force` gives it up";
     /// Local sandboxes are not possible here.
     IsolationUnavailable = "sandbox.isolation_unavailable" => SandboxUnavailable, false, "`sandbox-coder doctor` says what the kernel refuses and how to allow it";
     /// The local server could not be started or reached.
