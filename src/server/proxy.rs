@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -14,6 +14,7 @@ use super::access;
 use super::life::{Life, Reach, Using};
 use super::problem::of_proxy;
 use crate::jail::socket::Address;
+use crate::wire::hop;
 
 /// The query parameter that can carry a credential where headers cannot be set.
 pub(super) const QUERY_KEY: &str = "DAYTONA_SANDBOX_AUTH_KEY";
@@ -158,14 +159,7 @@ async fn exchange(
     });
     let ours = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     *request.uri_mut() = target.parse()?;
-    let upgrade = upgrade_of(request.headers());
-    strip_hop(request.headers_mut());
-    if let Some(protocol) = upgrade {
-        request
-            .headers_mut()
-            .insert(header::CONNECTION, header::HeaderValue::from_static("Upgrade"));
-        request.headers_mut().insert(header::UPGRADE, protocol);
-    }
+    hop::hand_on(request.headers_mut());
     *request.version_mut() = axum::http::Version::HTTP_11;
     let mut answer = sender.send_request(request).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -174,7 +168,7 @@ async fn exchange(
             tokio::spawn(splice(ours, theirs));
         }
     } else {
-        strip_hop(answer.headers_mut());
+        hop::strip(answer.headers_mut());
     }
     Ok(answer.map(Body::new))
 }
@@ -184,38 +178,6 @@ async fn splice(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgra
         let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
         // Either side may hang up whenever it likes.
         let _ = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await;
-    }
-}
-
-fn upgrade_of(headers: &HeaderMap) -> Option<header::HeaderValue> {
-    let asks = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let asks =
-        asks.flat_map(|text| text.split(',')).any(|t| t.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|_| asks).cloned()
-}
-
-/// Takes out what belongs to one hop.
-fn strip_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        "connection",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-authenticate",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-    ] {
-        headers.remove(name);
     }
 }
 

@@ -11,17 +11,7 @@ use tokio::net::TcpStream;
 
 use super::error::Problem;
 use super::server::Shared;
-
-/// Headers that belong to one hop.
-const HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+use crate::wire::hop;
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -67,9 +57,8 @@ async fn exchange(mut request: Request, port: u16, path: &str) -> Result<Respons
         }
     });
     let ours = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
-    let upgrade = upgrade_of(request.headers());
     *request.uri_mut() = path.parse::<Uri>().map_err(Problem::bad_request)?;
-    outgoing(request.headers_mut(), port, upgrade.as_ref());
+    outgoing(request.headers_mut(), port);
     let mut answer = sender.send_request(request).await.map_err(|err| unreachable(port, err))?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         let theirs = hyper::upgrade::on(&mut answer);
@@ -77,7 +66,7 @@ async fn exchange(mut request: Request, port: u16, path: &str) -> Result<Respons
             tokio::spawn(splice(ours, theirs));
         }
     } else {
-        strip(answer.headers_mut());
+        hop::strip(answer.headers_mut());
     }
     Ok(answer.map(Body::new))
 }
@@ -95,38 +84,14 @@ async fn connect(port: u16) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    let asks = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let asks =
-        asks.flat_map(|text| text.split(',')).any(|t| t.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|_| asks).cloned()
-}
-
-fn outgoing(headers: &mut HeaderMap, port: u16, upgrade: Option<&HeaderValue>) {
-    strip(headers);
-    if let Some(protocol) = upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, protocol.clone());
-    }
+/// What the program behind the port sees of the way the request came.
+fn outgoing(headers: &mut HeaderMap, port: u16) {
+    hop::hand_on(headers);
     if let Ok(host) = HeaderValue::from_str(&format!("localhost:{port}")) {
         headers.insert(header::HOST, host);
     }
     let forwarded = HeaderName::from_static("x-forwarded-for");
     headers.entry(forwarded).or_insert(HeaderValue::from_static("127.0.0.1"));
-}
-
-/// Takes out what belongs to the hop, also what `Connection` names.
-fn strip(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP) {
-        headers.remove(name);
-    }
 }
 
 async fn splice(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgrade) {
@@ -142,30 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_hop_s_headers_stay_behind() {
+    fn a_program_sees_the_port_as_its_host() {
         let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "keep-alive, X-Mine, Upgrade"),
-            ("x-mine", "1"),
-            ("upgrade", "websocket"),
-            ("cookie", "a=b"),
-        ] {
-            headers.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
-        }
-        let upgrade = upgrade_of(&headers);
-        outgoing(&mut headers, 3999, upgrade.as_ref());
-        let mut names: Vec<_> =
-            headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
-        names.sort();
-        assert_eq!(
-            names,
-            [
-                "connection: Upgrade",
-                "cookie: a=b",
-                "host: localhost:3999",
-                "upgrade: websocket",
-                "x-forwarded-for: 127.0.0.1"
-            ]
-        );
+        headers.insert(header::HOST, HeaderValue::from_static("toolbox"));
+        outgoing(&mut headers, 3999);
+        assert_eq!(headers[header::HOST], "localhost:3999");
+        assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
     }
 }

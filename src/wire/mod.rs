@@ -7,6 +7,7 @@
 
 pub mod error;
 pub mod files;
+pub mod hop;
 pub mod process;
 pub mod pty;
 pub mod sandbox;
