@@ -51,6 +51,13 @@ deny:            ## check licences and advisories of the dependencies
 gen:             ## write completions, the manual and the reference pages
 	SANDBOX_CODER_UPDATE=1 $(CARGO) test --locked --test it cli::generated
 
+.PHONY: fuzz fuzz-keep
+fuzz:            ## fuzz what reads a sandbox's answers: SECONDS=600 for each target, or TARGETS="names review"
+	FUZZ_SECONDS=$(or $(SECONDS),600) tests/fuzz/run $(TARGETS)
+
+fuzz-keep:       ## keep what fuzzing found for `make test`, minimised
+	tests/fuzz/run keep $(TARGETS)
+
 agents: build    ## run real agents from npm in local sandboxes against a scripted model
 	sh tests/agents/run $(BIN)
 

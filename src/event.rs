@@ -167,6 +167,9 @@ pub enum Event {
         /// Why the change deserves a look before anything is run.
         #[serde(skip_serializing_if = "Option::is_none")]
         risk: Option<String>,
+        /// What kinds of risk these are.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        risk_classes: Vec<&'static str>,
     },
     /// Both sides changed one path.
     Conflict {
@@ -175,6 +178,9 @@ pub enum Event {
         path: EventPath,
         /// What clashes.
         kind: String,
+        /// Why it is held back, if both sides did not change it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// Git ids: last agreed, ours, theirs.
         base: Option<String>,
         /// Ours.
@@ -572,6 +578,7 @@ mod tests {
             bytes: Some(3),
             id: None,
             risk: None,
+            risk_classes: Vec::new(),
         };
         let line = Envelope { v: VERSION, seq: 1, ts: "t".into(), run: "r", event: &event };
         let json = serde_json::to_string(&line).unwrap();

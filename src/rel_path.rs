@@ -125,6 +125,20 @@ pub fn escape_message(words: &str) -> String {
     escaped(words.as_bytes(), "\\")
 }
 
+/// The same for a line of JSON, which stays the same JSON: what a terminal would obey becomes `\uNNNN`.
+pub fn escape_json(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        if c.is_control() || is_deceptive(c) {
+            // All of them lie below U+10000, so one unit says it.
+            out.push_str(&format!("\\u{:04x}", c as u32));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn escaped(raw: &[u8], backslash: &str) -> String {
     let mut out = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {
@@ -205,5 +219,6 @@ mod tests {
         assert_eq!(escape(b"a\x1b[2J\n\xff\\"), "a\\u{1b}[2J\\n\\xff\\\\");
         assert_eq!(escape("x\u{202e}y".as_bytes()), "x\\u{202e}y");
         assert_eq!(escape("grün".as_bytes()), "grün");
+        assert_eq!(escape_json("\"x\u{202e}\u{9b}\u{7f}grün\""), r#""x\u202e\u009b\u007fgrün""#);
     }
 }

@@ -80,7 +80,7 @@ pub fn diff(args: &ArgMatches) -> u8 {
     let colour = terminal::stdout_is_terminal() && std::env::var_os("NO_COLOR").is_none();
     ask(
         args,
-        |cx| async move { flow::pull::diff(&cx, wanted.as_deref(), colour).await },
+        |cx| async move { flow::diff::diff(&cx, wanted.as_deref(), colour).await },
         |text| {
             if output_options(args).json {
                 let json = serde_json::json!({ "diff": String::from_utf8_lossy(&text) });
@@ -118,8 +118,11 @@ fn status_text(status: &list::Status) -> String {
             status.sandbox_name, status.provider
         )),
     }
-    if status.held {
-        out.push_str("waiting   a result with conflicts: `sandbox-coder pull --on-conflict …`\n");
+    if let Some(held) = &status.held_result {
+        out.push_str(&format!(
+            "waiting   the result of run {} with conflicts: `sandbox-coder pull --on-conflict …`\n",
+            held.run
+        ));
     } else if status.unpulled {
         out.push_str(
             "waiting   the sandbox may hold work that is not here: `sandbox-coder pull`\n",

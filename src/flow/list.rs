@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Context;
+use super::home::held;
 use super::open::Open;
 use super::safety;
 use super::sandbox::{self, LABEL_OURS, LABEL_WORKTREE};
@@ -10,6 +11,7 @@ use super::service::Service;
 use crate::error::Failure;
 use crate::exit::ErrorCode;
 use crate::state::RunRecord;
+use crate::state::record::Held;
 use crate::wire::sandbox::{Sandbox, StringMap};
 use crate::wire::snapshot::Snapshot;
 
@@ -60,6 +62,8 @@ pub struct Status {
     pub unpulled: bool,
     /// A fetched result waits for a decision.
     pub held: bool,
+    /// That result.
+    pub held_result: Option<Held>,
     pub runs: Vec<RunRecord>,
 }
 
@@ -90,6 +94,7 @@ pub async fn status(cx: &Context) -> anyhow::Result<Status> {
         unpulled: found.is_some()
             && record.is_some_and(|r| r.unpulled || open.memory.is_touched(&r.id)),
         held: open.record.held.is_some(),
+        held_result: open.record.held.clone(),
         sandbox: found.map(Listed::from),
         runs: open.memory.runs()?,
     })
@@ -179,8 +184,7 @@ pub async fn remove(cx: &Context, wanted: Option<&str>, force: bool) -> anyhow::
     service.client.delete(&found.id).await?;
     if let Some(mut open) = mine {
         open.record.sandbox = None;
-        open.record.held = None;
-        open.save()?;
+        held::let_go(&mut open, &found.id)?;
     }
     Ok(found.name)
 }

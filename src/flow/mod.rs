@@ -7,6 +7,7 @@ pub mod attach;
 pub mod awake;
 pub mod converse;
 pub mod deadlines;
+pub mod diff;
 pub mod doctor;
 pub mod exec;
 pub mod follow;

@@ -125,6 +125,12 @@ impl Open {
         self.save()
     }
 
+    /// The name of a sandbox that is remembered; empty for any other.
+    pub fn name_of(&self, sandbox_id: &str) -> String {
+        let known = self.record.sandbox.as_ref().filter(|r| r.id == sandbox_id);
+        known.map(|r| r.name.clone()).unwrap_or_default()
+    }
+
     /// Writes down what is known.
     pub fn save(&self) -> anyhow::Result<()> {
         Ok(self.memory.save_worktree(&self.record)?)

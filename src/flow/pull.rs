@@ -1,14 +1,16 @@
-//! Fetch and apply only, any number of times; or just look.
+//! Fetch and apply only, any number of times.
 
-use super::home::{self, Homecoming, Options};
+use super::home::{self, Homecoming, Options, held};
 use super::open::Open;
 use super::sandbox::{self, Ready};
 use super::service::Service;
-use super::{Context, Summary, blocking, run};
+use super::{Context, Summary, run, safety};
 use crate::error::Failure;
 use crate::event::Origin;
 use crate::exit::{ErrorCode, Exit};
+use crate::state::record::Held;
 use crate::state::{RunKind, RunRecord, SandboxRecord};
+use crate::wire::sandbox::Sandbox;
 
 /// `sandbox-coder pull`
 pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary> {
@@ -16,16 +18,26 @@ pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
     let options = Options::of(cx)?;
     let name = open.sandbox_name(cx);
     open.announce(cx, "pull", wanted.unwrap_or(&name), None).await;
-    let service = cx.until_signal(Service::connect(cx)).await?;
-    let ready = cx.until_signal(reach(cx, &mut open, &service, wanted)).await?;
     run::resume_with(cx, &["pull"]);
-    let fetching = fetch(cx, &mut open, &ready, &options);
-    let home = tokio::select! {
-        home = fetching => home?,
-        signal = cx.signals.first() => return Err(super::ended_by(signal)),
+    // A new beginning brings all of the sandbox's work, what waits here among it.
+    let waiting = held::waiting(&open, wanted).filter(|_| !cx.config.force_resync);
+    let (home, sandbox_id) = match waiting {
+        Some(waits) => {
+            let home = held::finish(cx, &mut open, &waits, &options).await?;
+            if home.exit == Exit::Ok && home.settled {
+                (since(cx, &mut open, &waits, &options, home).await?, waits.sandbox_id)
+            } else {
+                (home, waits.sandbox_id)
+            }
+        }
+        None => {
+            let service = cx.until_signal(Service::connect(cx)).await?;
+            let ready = cx.until_signal(reach(cx, &mut open, &service, wanted)).await?;
+            (fetch(cx, &mut open, &ready, &options).await?, ready.sandbox.id)
+        }
     };
     if home.applied > 0 {
-        open.memory.save_run(&record(cx, &ready, &home))?;
+        open.memory.save_run(&record(cx, sandbox_id, &home))?;
     }
     if home.exit == Exit::Ok {
         cx.told().resume.clear();
@@ -34,33 +46,78 @@ pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
     Err(run::clash(home))
 }
 
-/// What was held back first, then what is new.
 async fn fetch(
     cx: &Context,
     open: &mut Open,
     ready: &Ready,
     options: &Options,
 ) -> anyhow::Result<Homecoming> {
-    if cx.config.force_resync {
-        home::forget(cx, ready).await?;
-        open.record.held = None;
-    }
-    let held = open.record.held.clone().filter(|h| h.sandbox_id == ready.sandbox.id);
-    let mut applied = 0;
-    if let Some(held) = held {
-        let home =
-            home::bring_held(cx, open, ready, &held, options, &format!("{}-held", cx.run)).await?;
-        if home.exit != Exit::Ok || options.no_apply {
-            return Ok(home);
+    let bringing = async {
+        if cx.config.force_resync {
+            home::forget(cx, ready).await?;
+            held::let_go(open, &ready.sandbox.id)?;
         }
-        applied = home.applied;
+        home::bring(cx, open, ready, options, &cx.run).await
+    };
+    tokio::select! {
+        home = bringing => home,
+        signal = cx.signals.first() => Err(super::ended_by(signal)),
     }
-    let home = home::bring(cx, open, ready, options, &cx.run).await?;
-    Ok(Homecoming { applied: home.applied + applied, ..home })
+}
+
+/// After a result that waited is finished: what its sandbox did since, if it can be asked as it is. A sandbox
+/// that is gone, sleeps or is out of reach takes nothing away from what is finished.
+async fn since(
+    cx: &Context,
+    open: &mut Open,
+    finished: &Held,
+    options: &Options,
+    home: Homecoming,
+) -> anyhow::Result<Homecoming> {
+    let why = match awake(cx, open, &finished.sandbox_id).await {
+        Ok(Awake::Yes(ready)) => {
+            let more = fetch(cx, open, &ready, options).await?;
+            return Ok(Homecoming { applied: home.applied + more.applied, ..more });
+        }
+        Ok(Awake::Gone) => {
+            home::mark_unpulled(cx, open, &finished.sandbox_id, false)?;
+            "its sandbox is gone".to_owned()
+        }
+        Ok(Awake::No(state)) => {
+            format!("its sandbox is {state}: another `pull` starts it and fetches what is new")
+        }
+        Err(_) if cx.signals.seen().is_some() => {
+            return Err(super::ended_by(cx.signals.first().await));
+        }
+        Err(error) => format!("its sandbox cannot be asked for anything new: {error:#}"),
+    };
+    let message = format!("the result of run `{}` is finished; {why}", finished.run);
+    cx.reporter.warn("pull.held", message, None).await;
+    Ok(home)
+}
+
+/// Whether a sandbox can be asked.
+enum Awake {
+    Yes(Box<Ready>),
+    No(String),
+    Gone,
+}
+
+async fn awake(cx: &Context, open: &mut Open, sandbox_id: &str) -> anyhow::Result<Awake> {
+    let service = cx.until_signal(Service::connect(cx)).await?;
+    let found = cx.until_signal(async { Ok(service.client.find(sandbox_id).await?) }).await?;
+    match found {
+        None => Ok(Awake::Gone),
+        Some(found) if safety::answers(&found) => {
+            let ready = cx.until_signal(wake(cx, open, &service, found)).await?;
+            Ok(Awake::Yes(Box::new(ready)))
+        }
+        Some(found) => Ok(Awake::No(found.state.to_string())),
+    }
 }
 
 /// The sandbox to fetch from: the worktree's own, or one that is named and belongs to it.
-async fn reach(
+pub async fn reach(
     cx: &Context,
     open: &mut Open,
     service: &Service,
@@ -77,6 +134,16 @@ async fn reach(
         };
         return Err(Failure::new(ErrorCode::SandboxNotFound, message).into());
     };
+    wake(cx, open, service, found).await
+}
+
+/// Brings a sandbox of this worktree to life and remembers it.
+async fn wake(
+    cx: &Context,
+    open: &mut Open,
+    service: &Service,
+    found: Sandbox,
+) -> anyhow::Result<Ready> {
     let theirs = found.labels.get(sandbox::LABEL_WORKTREE);
     if theirs.is_none_or(|id| id != open.repo.worktree_id()) {
         let message = format!("sandbox `{}` belongs to another worktree", found.name);
@@ -99,12 +166,12 @@ async fn reach(
     Ok(ready)
 }
 
-fn record(cx: &Context, ready: &Ready, home: &Homecoming) -> RunRecord {
+fn record(cx: &Context, sandbox_id: String, home: &Homecoming) -> RunRecord {
     RunRecord {
         id: cx.run.clone(),
         kind: RunKind::Pull,
         title: "pull".into(),
-        sandbox_id: ready.sandbox.id.clone(),
+        sandbox_id,
         started_at: super::now(),
         ended_at: Some(super::now()),
         exit: Some(home.exit.code()),
@@ -112,27 +179,4 @@ fn record(cx: &Context, ready: &Ready, home: &Homecoming) -> RunRecord {
         pid: std::process::id(),
         ..RunRecord::default()
     }
-}
-
-/// What `pull` would change, as text for people. Changes nothing.
-pub async fn diff(cx: &Context, wanted: Option<&str>, colour: bool) -> anyhow::Result<Vec<u8>> {
-    let mut open = Open::locked(cx, "diff").await?;
-    let service = cx.until_signal(Service::connect(cx)).await?;
-    let ready = cx.until_signal(reach(cx, &mut open, &service, wanted)).await?;
-    let options = Options { no_apply: true, patch: None, ..Options::of(cx)? };
-    let seen = home::look(cx, &mut open, &ready, &options).await?;
-    let Some((local, result)) = seen else { return Ok(Vec::new()) };
-    let git = open.repo.private_git();
-    blocking(move || {
-        let mut text = Vec::new();
-        crate::worktree::patch::write(
-            git,
-            local,
-            result,
-            crate::worktree::patch::Form::Text { color: colour },
-            &mut text,
-        )?;
-        Ok(text)
-    })
-    .await
 }

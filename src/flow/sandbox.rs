@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Context;
+use super::home::held;
 use super::open::Open;
 use super::service::Service;
 use crate::daytona::Toolbox;
@@ -54,6 +55,7 @@ pub async fn obtain(cx: &Context, open: &mut Open, service: &Service) -> anyhow:
     let phase = cx.phase(Phase::Lookup).await;
     let known = known(open, service).await?;
     phase.end(None).await;
+    held::refuse_other(open, known.as_ref().map(|s| s.id.as_str()))?;
     let (sandbox, origin) = match known {
         Some(sandbox) => (sandbox, Origin::Reused),
         None => create(cx, open, service).await?,

@@ -61,7 +61,7 @@ pub async fn send(
         }
         match deliver(cx, ready, &push, run).await? {
             Pushed::Ok { aside, .. } => {
-                open.repo.set_base(&id, push.to)?;
+                home::held::agree(open, &id, push.to)?;
                 phase.end(None).await;
                 tell(cx, &push, &notes).await;
                 if let Some(aside) = aside {

@@ -46,6 +46,7 @@ pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
                 bytes: None,
                 id: None,
                 risk: None,
+                risk_classes: Vec::new(),
             })
             .await;
     }
@@ -54,6 +55,7 @@ pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
         let event = Event::Conflict {
             path: EventPath::from(&late.step.path),
             kind: "edited_since".into(),
+            reason: None,
             base: late.step.before.map(|e| e.id.to_string()),
             local: None,
             theirs: late.step.after.map(|e| e.id.to_string()),

@@ -19,6 +19,8 @@ pub struct WorktreeRecord {
     pub sandbox: Option<SandboxRecord>,
     /// A result that was fetched and held back because of a conflict.
     pub held: Option<Held>,
+    /// A result that is dealt with here, while its sandbox still has the old base.
+    pub decided: Option<Held>,
 }
 
 /// The sandbox of a worktree.
@@ -39,7 +41,7 @@ pub struct SandboxRecord {
     pub setup: Option<String>,
 }
 
-/// A fetched result that waits for a decision. Its objects are in the private repository.
+/// A fetched result. Its objects are in the private repository.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Held {
@@ -47,6 +49,8 @@ pub struct Held {
     pub run: String,
     /// The sandbox it came from.
     pub sandbox_id: String,
+    /// That sandbox's name.
+    pub sandbox_name: String,
     /// Tree id both sides agreed on.
     pub base: String,
     /// Tree id of the result.

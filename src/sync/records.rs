@@ -106,7 +106,7 @@ pub fn read(
         if !wanted.remove(&id) {
             return Err(Refused::Object(id.to_string()));
         }
-        content += size;
+        content = size.saturating_add(content);
         check_size(size, content, packed, limits)?;
         let stored = sink.store(&mut input.by_ref().take(size), size)?;
         if stored != id {
@@ -260,6 +260,7 @@ mod tests {
     }
 
     const HELLO: &str = "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0"; // "hello", no newline
+    const EMPTY: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
     const ZERO: &str = "0000000000000000000000000000000000000000";
 
     fn packed(list: &str, objects: &str) -> Vec<u8> {
@@ -293,6 +294,7 @@ mod tests {
     #[test]
     fn every_lie_is_refused() {
         let object = format!("{HELLO} blob 5\nhello\n");
+        let two = format!("{}{}", added("a"), added("b").replace(HELLO, EMPTY));
         let lies = [
             ("no object", packed(&added("a"), "")),
             ("an object nobody announced", packed("", &object)),
@@ -302,6 +304,10 @@ mod tests {
             ("a cut object", packed(&added("a"), &format!("{HELLO} blob 5\nhel"))),
             ("a missing object", packed(&added("a"), &format!("{HELLO} missing\n"))),
             ("a huge size", packed(&added("a"), &format!("{HELLO} blob 99999999999\nhello\n"))),
+            (
+                "sizes beyond counting",
+                packed(&two, &format!("{HELLO} blob 5\nhello\n{EMPTY} blob {}\n", u64::MAX)),
+            ),
             ("names out of order", packed(&format!("{}{}", added("b"), added("a")), &object)),
             ("a name twice", packed(&format!("{}{}", added("a"), added("a")), &object)),
             ("a device", packed(&format!(":000000 020644 {ZERO} {HELLO} A\0a\0"), &object)),
@@ -326,6 +332,35 @@ mod tests {
         let other = Oid([1; 20]);
         let refused = read(&bytes[..], 1, other, &Limits::default(), &mut Memory(Vec::new()));
         assert!(matches!(refused, Err(Refused::Base { .. })));
+    }
+
+    #[test]
+    fn every_limit_is_held() {
+        let two = format!("{}{}", added("a"), added("b").replace(HELLO, EMPTY));
+        let bytes = packed(&two, &format!("{HELLO} blob 5\nhello\n{EMPTY} blob 0\n\n"));
+        let read_within = |limits: Limits, bytes: &[u8]| {
+            let sink = &mut Memory(Vec::new());
+            read(bytes, bytes.len() as u64, Oid::EMPTY_TREE, &limits, sink)
+        };
+        let all = Limits { paths: 2, total: 5, one: 5, manifest: two.len() as u64, ratio: 1 };
+        assert!(read_within(all, &bytes).is_ok(), "what is at the limits is taken");
+        for less in [
+            Limits { paths: 1, ..all },
+            Limits { total: 4, ..all },
+            Limits { one: 4, ..all },
+            Limits { manifest: all.manifest - 1, ..all },
+        ] {
+            let refused = read_within(less, &bytes);
+            assert!(matches!(refused, Err(Refused::TooLarge(_))), "{less:?}: {refused:?}");
+        }
+        // More than 64 MiB out of next to nothing.
+        let zeros = "\0".repeat((64 << 20) + 1);
+        let id = git2::Oid::hash_object(git2::ObjectType::Blob, zeros.as_bytes()).unwrap();
+        let list = format!(":000000 100644 {ZERO} {id} A\0a\0");
+        let bomb = packed(&list, &format!("{id} blob {}\n{zeros}\n", zeros.len()));
+        let usual = Limits::default();
+        assert!(matches!(read_within(usual, &bomb), Err(Refused::TooLarge(_))));
+        assert!(read_within(Limits { ratio: 1 << 20, ..usual }, &bomb).is_ok());
     }
 
     #[test]

@@ -87,12 +87,14 @@ impl Human {
             Event::File { path, op, risk, .. } => {
                 self.file(&path.path, *op, risk.as_deref(), &mut text)
             }
-            Event::Conflict { path, kind, saved_to, .. } => {
+            Event::Conflict { path, kind, reason, saved_to, .. } => {
+                let why = reason.as_ref().map(|r| format!(": {}", escape(r.as_bytes())));
                 let aside =
                     saved_to.as_ref().map(|s| format!(", theirs is in {}", escape(s.as_bytes())));
                 let words = format!(
-                    "{} ({kind}{})",
+                    "{} ({kind}{}{})",
                     escape(path.path.as_bytes()),
+                    why.unwrap_or_default(),
                     aside.unwrap_or_default()
                 );
                 self.always(&mut text, "conflict", &words);
@@ -361,6 +363,7 @@ mod tests {
             bytes: None,
             id: None,
             risk: None,
+            risk_classes: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Events as NDJSON: one object per line.
 
 use crate::event::{Envelope, Event, VERSION};
+use crate::rel_path::escape_json;
 
 /// Numbers and stamps the lines of one run.
 pub struct Json {
@@ -27,10 +28,9 @@ impl Json {
         let ts = format!("{:.3}", jiff::Timestamp::now());
         let event = counted.as_ref().unwrap_or(event);
         let envelope = Envelope { v: VERSION, seq: self.seq, ts, run: &self.run, event };
-        let mut line =
+        let line =
             serde_json::to_string(&envelope).expect("events hold nothing that JSON cannot express");
-        line.push('\n');
-        line
+        escape_json(&line) + "\n"
     }
 }
 

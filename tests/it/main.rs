@@ -12,6 +12,7 @@ mod agents;
 mod apply;
 mod architecture;
 mod cli;
+mod fuzzed;
 mod jail;
 mod journeys;
 mod lent;

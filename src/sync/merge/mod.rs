@@ -103,6 +103,15 @@ impl Kind {
             Kind::Held(Held::Risky(_)) => "risky",
         }
     }
+
+    /// Why a change is held back; `None` where both sides want something else.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Kind::Held(Held::ExternalLink(reason)) => Some(reason),
+            Kind::Held(Held::Risky(reason)) => Some(reason),
+            _ => None,
+        }
+    }
 }
 
 /// A path where both sides want something else. Neither version is lost.

@@ -15,9 +15,12 @@ pub fn complaint(before: &[u8], after: &[u8]) -> Option<String> {
         }
         match s.key.as_slice() {
             b"path"
-                if climbs(&s.value) || s.value.starts_with(b"-") || s.value.starts_with(b"/") =>
+                if climbs(&s.value)
+                    || s.value.starts_with(b"-")
+                    || s.value.starts_with(b"/")
+                    || s.value.iter().any(u8::is_ascii_control) =>
             {
-                wrong("a path that is absolute, has `..` or a leading `-`")
+                wrong("a path that is absolute, has `..`, a leading `-` or control bytes")
             }
             b"url"
                 if climbs(&s.value)
@@ -46,114 +49,158 @@ struct Setting {
     value: Vec<u8>,
 }
 
-/// Reads git's configuration syntax: the settings of all `submodule` sections, or the first line that is not understood.
+/// Reads git's configuration syntax, byte by byte as git does: the settings of all `submodule` sections, or
+/// the first line that is not understood.
 fn parse(text: &[u8]) -> Result<Vec<Setting>, usize> {
-    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut text =
+        Text { bytes: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text), at: 0, line: 1 };
     let mut out = Vec::new();
     let mut module: Option<Vec<u8>> = None;
-    let mut lines = text.split(|&b| b == b'\n').enumerate();
-    while let Some((number, line)) = lines.next() {
-        let mut rest = line.trim_ascii();
-        if rest.first() == Some(&b'[') {
-            let (section, after) = header(rest).ok_or(number + 1)?;
-            module = section;
-            rest = after.trim_ascii();
-        }
-        if rest.is_empty() || rest.starts_with(b"#") || rest.starts_with(b";") {
-            continue;
-        }
-        let mut whole = rest.to_vec();
-        while ends_in_continuation(&whole) {
-            whole.pop();
-            match lines.next() {
-                Some((_, next)) => {
-                    whole.extend_from_slice(next.strip_suffix(b"\r").unwrap_or(next))
+    while let Some(byte) = text.next() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => {}
+            b'#' | b';' => while text.next().is_some_and(|b| b != b'\n') {},
+            b'[' => module = text.header().ok_or(text.line)?,
+            first if first.is_ascii_alphabetic() => {
+                let (key, value) = text.setting(first).ok_or(text.line)?;
+                if let Some(module) = &module {
+                    out.push(Setting { module: module.clone(), key, value });
                 }
-                None => break,
             }
-        }
-        let equals = whole.iter().position(|&b| b == b'=').unwrap_or(whole.len());
-        let key = whole[..equals].trim_ascii().to_ascii_lowercase();
-        if key.is_empty() || !key.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-') {
-            return Err(number + 1);
-        }
-        let value = value(whole.get(equals + 1..).unwrap_or_default()).ok_or(number + 1)?;
-        if let Some(module) = &module {
-            out.push(Setting { module: module.clone(), key, value });
+            _ => return Err(text.line),
         }
     }
     Ok(out)
 }
 
-fn ends_in_continuation(line: &[u8]) -> bool {
-    line.iter().rev().take_while(|&&b| b == b'\\').count() % 2 == 1
+/// What is left to read. A line may end in `\r\n`.
+struct Text<'t> {
+    bytes: &'t [u8],
+    at: usize,
+    line: usize,
 }
 
-/// The module a section header names (`None` for other sections) and what follows it on the line.
-fn header(line: &[u8]) -> Option<(Option<Vec<u8>>, &[u8])> {
-    let body = line.strip_prefix(b"[")?;
-    let end = body.iter().position(|b| matches!(b, b']' | b'"' | b' ' | b'\t'))?;
-    let section = body[..end].to_ascii_lowercase();
-    let mut rest = body[end..].trim_ascii_start();
-    let mut name = None;
-    if rest.first() == Some(&b'"') {
-        let mut text = Vec::new();
-        let mut at = 1;
-        loop {
-            match *rest.get(at)? {
-                b'"' => break,
-                b'\\' => {
-                    at += 1;
-                    text.push(*rest.get(at)?);
-                }
-                b => text.push(b),
-            }
-            at += 1;
+impl Text<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        if byte == b'\r' && self.bytes.get(self.at) == Some(&b'\n') {
+            return self.next();
         }
-        name = Some(text);
-        rest = rest[at + 1..].trim_ascii_start();
+        self.line += usize::from(byte == b'\n');
+        Some(byte)
     }
-    let rest = rest.strip_prefix(b"]")?;
-    if section == b"submodule" {
-        return Some((name.or(Some(Vec::new())), rest));
-    }
-    // The old spelling `[submodule.name]`.
-    Some((section.strip_prefix(b"submodule.").map(<[u8]>::to_vec), rest))
-}
 
-/// A value without quotes, escapes and trailing comment.
-fn value(raw: &[u8]) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    let mut quoted = false;
-    let mut kept = 0;
-    let mut bytes = raw.trim_ascii_start().iter();
-    while let Some(&b) = bytes.next() {
-        match b {
-            b'"' => {
-                quoted = !quoted;
-                kept = out.len();
+    /// The next byte that is neither space nor tab.
+    fn next_word(&mut self) -> Option<u8> {
+        loop {
+            match self.next() {
+                Some(b' ' | b'\t') => {}
+                other => return other,
             }
-            b'#' | b';' if !quoted => break,
-            b'\\' => {
-                out.push(match bytes.next()? {
+        }
+    }
+
+    /// Behind a `[`: the module that a section names, `Some(None)` for other sections.
+    fn header(&mut self) -> Option<Option<Vec<u8>>> {
+        let mut section = Vec::new();
+        let mut next = self.next()?;
+        while next.is_ascii_alphanumeric() || matches!(next, b'-' | b'.') {
+            section.push(next.to_ascii_lowercase());
+            next = self.next()?;
+        }
+        let mut name = None;
+        if matches!(next, b' ' | b'\t' | b'"') {
+            if next != b'"' {
+                next = self.next_word()?;
+            }
+            if next == b'"' {
+                name = Some(self.quoted_name()?);
+                next = self.next_word()?;
+            }
+        }
+        if next != b']' {
+            return None;
+        }
+        // The old spelling is `[submodule.name]`; both at once make one name.
+        Some(match (section.strip_prefix(b"submodule"), name) {
+            (Some(b""), name) => Some(name.unwrap_or_default()),
+            (Some([b'.', old @ ..]), None) => Some(old.to_vec()),
+            (Some([b'.', old @ ..]), Some(name)) => Some([old, b".", &name].concat()),
+            _ => None,
+        })
+    }
+
+    fn quoted_name(&mut self) -> Option<Vec<u8>> {
+        let mut name = Vec::new();
+        loop {
+            match self.next()? {
+                b'"' => return Some(name),
+                b'\n' => return None,
+                b'\\' => name.push(self.next().filter(|b| *b != b'\n')?),
+                byte => name.push(byte),
+            }
+        }
+    }
+
+    /// A name that begins with `first`, in lower case, and its value: empty where there is none.
+    fn setting(&mut self, first: u8) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut key = vec![first.to_ascii_lowercase()];
+        let mut next = self.next();
+        while let Some(byte) = next.filter(|b| b.is_ascii_alphanumeric() || *b == b'-') {
+            key.push(byte.to_ascii_lowercase());
+            next = self.next();
+        }
+        if matches!(next, Some(b' ' | b'\t')) {
+            next = self.next_word();
+        }
+        match next {
+            None | Some(b'\n') => Some((key, Vec::new())),
+            Some(b'=') => Some((key, self.value()?)),
+            Some(_) => None,
+        }
+    }
+
+    /// A value without quotes, escapes and comment. It goes on behind a `\` at the end of a line, but a
+    /// comment does not.
+    fn value(&mut self) -> Option<Vec<u8>> {
+        let (mut out, mut kept) = (Vec::new(), 0);
+        let (mut quoted, mut comment) = (false, false);
+        loop {
+            let byte = match self.next() {
+                None | Some(b'\n') => break,
+                Some(_) if comment => continue,
+                Some(b'"') => {
+                    quoted = !quoted;
+                    continue;
+                }
+                Some(b'#' | b';') if !quoted => {
+                    comment = true;
+                    continue;
+                }
+                Some(b'\\') => match self.next()? {
+                    b'\n' => continue,
                     b'n' => b'\n',
                     b't' => b'\t',
                     b'b' => 8,
-                    b @ (b'\\' | b'"') => *b,
+                    byte @ (b'\\' | b'"') => byte,
                     _ => return None,
-                });
-                kept = out.len();
-            }
-            b => {
-                out.push(b);
-                if quoted || !b.is_ascii_whitespace() {
-                    kept = out.len();
+                },
+                Some(byte @ (b' ' | b'\t' | b'\r')) if !quoted => {
+                    // Space counts between words only.
+                    if kept > 0 {
+                        out.push(byte);
+                    }
+                    continue;
                 }
-            }
+                Some(byte) => byte,
+            };
+            out.push(byte);
+            kept = out.len();
         }
+        out.truncate(kept);
+        (!quoted).then_some(out)
     }
-    out.truncate(kept);
-    (!quoted).then_some(out)
 }
 
 #[cfg(test)]
@@ -185,6 +232,12 @@ mod tests {
             "not a config at all !\n",
             "[submodule \"a\"]\n path = \"open\n",
             "[submodule \"a\"]\r\n\tpath = a\r\n\turl = -x\r\n",
+            "[submodule \"a\"]\n branch = b # \\\n url = -x\n",
+            "[submodule \"a\"]\n branch = b ; \\\r\n update = !x\n",
+            "[submodule \"a\"]\n branch\n url = -x\n",
+            "[submodule.a \"../b\"]\n branch = b\n",
+            "[submodule \"a\"]\n path = \"b\\\n/../c\"\n",
+            "[submodule \"a\"]\n path = \"b\r\"\n",
         ];
         for text in bad {
             assert!(complaint(b"", text.as_bytes()).is_some(), "{text:?}");

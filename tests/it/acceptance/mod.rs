@@ -3,7 +3,10 @@
 mod endings;
 mod failures;
 mod ground_trouble;
+mod held;
+mod inside;
 mod liars;
 mod patches;
 mod toolchains;
 mod trees;
+mod verdicts;

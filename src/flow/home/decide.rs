@@ -1,0 +1,140 @@
+//! What to do with a verified result: everything that can be known before the first change.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::Options;
+use crate::exit::ErrorCode;
+use crate::rel_path::RelPath;
+use crate::sync::merge::{self, MergePlan, Policy};
+use crate::sync::threats::{self, Review};
+use crate::tree::Oid;
+use crate::worktree::strangers::Strangers;
+use crate::worktree::{Repo, Store, capture};
+
+/// A verified result.
+#[derive(Debug)]
+pub struct Theirs {
+    /// The tree it starts from.
+    pub base: Oid,
+    /// The tree it leads to.
+    pub tree: Oid,
+    /// What differs between them.
+    pub claims: Vec<threats::Claim>,
+}
+
+/// What was decided, and what is needed to tell and to do it.
+#[derive(Debug)]
+pub struct Decision {
+    /// What was flagged.
+    pub review: Review,
+    /// What to do.
+    pub plan: MergePlan,
+    /// The worktree as it is.
+    pub local: Oid,
+    /// The worktree as it will be.
+    pub result: Oid,
+}
+
+/// Everything that can be known before the first change, from three trees. Blocking.
+pub fn decide(
+    repo: &Repo,
+    theirs: &Theirs,
+    options: &Options,
+    capture_options: &capture::Options,
+) -> anyhow::Result<Decision> {
+    repo.still_there()?;
+    let store = Store::open(repo)?;
+    let captured = capture::capture(repo, capture_options).context("read the worktree")?;
+    let (base, local) = (store.read_tree(theirs.base)?, store.read_tree(captured.tree)?);
+    // What is larger is neither text to merge nor a file of settings; its beginning says so.
+    let most = merge::TEXT_MAX as u64 + 1;
+    let content = |id: &Oid| store.read_start(*id, most).map_err(std::io::Error::other);
+    let mut wanted = options.threats.clone();
+    wanted.hooks = hooks_folder(repo)?;
+    wanted.case_insensitive = folds_names(repo.top());
+    let review = threats::review(&base, &local, &theirs.claims, &content, &wanted)?.accept()?;
+    if store.write_tree(&review.theirs)? != theirs.tree {
+        return Err(crate::sync::Error::Inconsistent.into());
+    }
+    let strangers = Strangers::new(repo.top(), &local)?;
+    let inputs = merge::Inputs {
+        base: &base,
+        local: &local,
+        theirs: &review.theirs,
+        held: &review.held,
+        content: &content,
+        disk: &|path: &RelPath| strangers.at(path),
+    };
+    let plan = merge::plan(
+        inputs,
+        merge::Options { policy: options.policy, allow_mass_delete: options.allow_mass_delete },
+    )?;
+    for (id, bytes) in &plan.merged {
+        if store.write_blob(bytes)? != *id {
+            return Err(crate::sync::Error::Inconsistent.into());
+        }
+    }
+    let result = store.write_tree(&plan.result)?;
+    Ok(Decision { review, plan, local: captured.tree, result })
+}
+
+/// The live hooks folder, if it lies in the worktree.
+fn hooks_folder(repo: &Repo) -> anyhow::Result<Option<RelPath>> {
+    use std::os::unix::ffi::OsStrExt;
+    let Some(path) = repo.hooks_path()? else { return Ok(None) };
+    let inside = path.strip_prefix(repo.top()).ok().map(|p| p.as_os_str().as_bytes().to_vec());
+    Ok(inside.and_then(|raw| RelPath::parse(&raw).ok()))
+}
+
+/// Whether the disk takes names for one that differ only in case: then it knows `.git` under both. Disks that
+/// do so join Unicode forms, too.
+fn folds_names(top: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let file = |name: &str| top.join(name).symlink_metadata().map(|m| (m.dev(), m.ino())).ok();
+    file(".git").is_some_and(|git| file(".GIT") == Some(git))
+}
+
+/// Whether nothing may be applied.
+pub fn stops(plan: &MergePlan, options: &Options) -> Option<(ErrorCode, String)> {
+    if let Some(mass) = &plan.mass_delete {
+        let message = format!(
+            "the result deletes {} of {} files; nothing was applied",
+            mass.deleted, mass.of
+        );
+        return Some((ErrorCode::SyncMassDelete, message));
+    }
+    if options.policy == Policy::Hold && !plan.conflicts.is_empty() {
+        return Some((
+            ErrorCode::SyncConflict,
+            clash_words(plan.conflicts.len(), "nothing was applied"),
+        ));
+    }
+    None
+}
+
+/// How many paths clash, and what became of them.
+pub fn clash_words(count: usize, then: &str) -> String {
+    let paths = if count == 1 { "1 path".to_owned() } else { format!("{count} paths") };
+    format!("{paths} in conflict; {then}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_folds_names_is_known_by_the_repositorys_own_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!folds_names(dir.path()));
+        let at = |name: &str| dir.path().join(name);
+        fs_err::write(at(".git"), "gitdir: x").unwrap();
+        assert!(!folds_names(dir.path()));
+        fs_err::write(at(".GIT"), "gitdir: x").unwrap();
+        assert!(!folds_names(dir.path()), "two files are no folding");
+        fs_err::remove_file(at(".GIT")).unwrap();
+        fs_err::hard_link(at(".git"), at(".GIT")).unwrap();
+        assert!(folds_names(dir.path()));
+    }
+}

@@ -1,0 +1,315 @@
+//! The result comes home: asked for, fetched, verified, judged, merged, applied, settled.
+
+mod decide;
+pub mod held;
+mod settle;
+mod tell;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::open::Open;
+use super::safety;
+use super::sandbox::Ready;
+use super::{Context, blocking};
+use crate::daytona::Command;
+use crate::daytona::script::Script;
+use crate::error::Failure;
+use crate::event::Phase;
+use crate::exit::{ErrorCode, Exit};
+use crate::sync::merge::Policy;
+use crate::sync::pull::{self, Answer, Offer};
+use crate::sync::records::Limits;
+use crate::sync::threats;
+use crate::tree::Oid;
+use crate::worktree::Store;
+use decide::{Theirs, decide};
+
+/// One question over there.
+const STEP: Duration = Duration::from_secs(58);
+/// How long another sync over there is waited out.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// The way out when the agreed state is not known here.
+pub const RESYNC: &str = "go on where it was used last; or `sandbox-coder pull --force-resync` brings all of it home, each difference as a conflict";
+
+/// What to do with a result.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What happens to conflicts.
+    pub policy: Policy,
+    /// Take it although most of the tree disappears.
+    pub allow_mass_delete: bool,
+    /// Fetch and keep it, but change nothing.
+    pub no_apply: bool,
+    /// Write it as a patch, too.
+    pub patch: Option<PathBuf>,
+    /// What the user allows.
+    pub threats: threats::Options,
+}
+
+impl Options {
+    /// As the settings say.
+    pub fn of(cx: &Context) -> anyhow::Result<Options> {
+        let config = &cx.config;
+        let policy = match config.on_conflict.as_str() {
+            "hold" => Policy::Hold,
+            "keep-both" => Policy::KeepBoth,
+            "merge" => Policy::Merge,
+            "ours" => Policy::Ours,
+            "theirs" => Policy::Theirs,
+            other => {
+                return Err(Failure::new(
+                    ErrorCode::ConfigInvalid,
+                    format!("`{other}` is no way to settle conflicts"),
+                )
+                .into());
+            }
+        };
+        Ok(Options {
+            policy,
+            allow_mass_delete: config.allow_mass_delete,
+            no_apply: config.no_apply || config.dry_run,
+            patch: config.patch.clone().map(|p| cx.cwd.join(p)),
+            threats: threats::Options {
+                block_risky: config.block_risky,
+                allow_risky: config.allow_risky,
+                ..threats::Options::default()
+            },
+        })
+    }
+}
+
+/// How a result came home.
+#[derive(Debug, Clone)]
+pub struct Homecoming {
+    /// `Ok`, or `Conflict`.
+    pub exit: Exit,
+    /// Why not `Ok`.
+    pub failure: Option<(ErrorCode, String)>,
+    /// Paths that were changed here.
+    pub applied: u64,
+    /// All of it is here, in the worktree or put aside: both sides may agree on it.
+    pub settled: bool,
+}
+
+impl Homecoming {
+    fn nothing() -> Self {
+        Self { exit: Exit::Ok, failure: None, applied: 0, settled: false }
+    }
+}
+
+/// Fetches what differs from the base and applies it under the run id `run`.
+pub async fn bring(
+    cx: &Context,
+    open: &mut Open,
+    ready: &Ready,
+    options: &Options,
+    run: &str,
+) -> anyhow::Result<Homecoming> {
+    let phase = cx.phase(Phase::SyncOut).await;
+    let id = ready.sandbox.id.clone();
+    mark_unpulled(cx, open, &id, true)?;
+    open.memory.untouch(&id);
+    let Some(mut offer) = ask(cx, ready).await? else {
+        phase.end(None).await;
+        if open.repo.base(&id)?.is_some() {
+            let message = "the sandbox has lost what was agreed with it; its files are still there";
+            return Err(Failure::new(ErrorCode::SyncIncomplete, message)
+                .hint("`sandbox-coder exec --no-sync -- ls -la` looks; the next `run` puts them aside and sends the whole tree")
+                .into());
+        }
+        mark_unpulled(cx, open, &id, false)?;
+        return Ok(Homecoming::nothing());
+    };
+    let base = agreed_base(open, &id, &offer)?;
+    let dealt_with = held::dealt_with(open, &id, base);
+    if offer.tree == base || Some(offer.tree) == dealt_with {
+        tell::notes(cx, &offer).await;
+        phase.end(None).await;
+        tell::sync(cx, 0, 0, 0).await;
+        if offer.tree != base && !move_base(open, ready, base, offer.tree, offer.tree).await? {
+            return Ok(Homecoming::nothing());
+        }
+        return finish(cx, open, ready, &offer, Homecoming::nothing()).await;
+    }
+    let (theirs, counts) = fetch(open, ready, &mut offer, base, dealt_with).await?;
+    cx.told().bytes += offer.size;
+    tell::notes(cx, &offer).await;
+    phase.end(None).await;
+    tell::sync(cx, counts.files, counts.deleted, offer.size).await;
+    let tree = theirs.tree;
+    let home = settle::settle(cx, open, id, theirs, options, run).await?;
+    if home.settled && offer.can_settle() && move_base(open, ready, base, tree, offer.tree).await? {
+        return finish(cx, open, ready, &offer, home).await;
+    }
+    Ok(home)
+}
+
+/// What came with a result.
+struct Counts {
+    files: u64,
+    deleted: u64,
+}
+
+/// Fetches and verifies an offer, and says how it differs from what was dealt with already.
+async fn fetch(
+    open: &Open,
+    ready: &Ready,
+    offer: &mut Offer,
+    base: Oid,
+    dealt_with: Option<Oid>,
+) -> anyhow::Result<(Theirs, Counts)> {
+    let limits = Limits::default();
+    let records = pull::records(&ready.toolbox, offer, base, &limits, &open.repo, STEP)
+        .await
+        .context("fetch the result")?;
+    let deleted = records.claims.iter().filter(|c| c.after.is_none()).count() as u64;
+    let counts = Counts { files: records.claims.len() as u64 - deleted, deleted };
+    let theirs = Theirs { base, tree: records.tree, claims: records.claims };
+    let Some(onto) = dealt_with else { return Ok((theirs, counts)) };
+    let repo = open.repo.clone();
+    let theirs = blocking(move || held::seen_from(&Store::open(&repo)?, theirs, onto)).await?;
+    Ok((theirs, counts))
+}
+
+/// The one place that says that nothing in a sandbox is missing here: the result was complete, both sides
+/// agree on it, and nothing works there any more.
+async fn finish(
+    cx: &Context,
+    open: &mut Open,
+    ready: &Ready,
+    offer: &Offer,
+    home: Homecoming,
+) -> anyhow::Result<Homecoming> {
+    if !offer.trouble.is_empty() && home.exit == Exit::Ok {
+        let failure =
+            Some((ErrorCode::SyncIncomplete, "files in the sandbox could not be read".to_owned()));
+        return Ok(Homecoming { exit: Exit::Incomplete, failure, ..home });
+    }
+    let whole = offer.trouble.is_empty() && offer.nested.is_empty() && !offer.moving;
+    let quiet = safety::living(open, &ready.toolbox, &ready.home, &cx.run).await?.is_none();
+    if whole && quiet {
+        mark_unpulled(cx, open, &ready.sandbox.id, false)?;
+    }
+    Ok(home)
+}
+
+/// Fetches and merges, and applies nothing: the trees of now and of then, if they differ.
+pub async fn look(
+    cx: &Context,
+    open: &Open,
+    ready: &Ready,
+    options: &Options,
+) -> anyhow::Result<Option<(Oid, Oid)>> {
+    let Some(mut offer) = ask(cx, ready).await? else { return Ok(None) };
+    let base = agreed_base(open, &ready.sandbox.id, &offer)?;
+    let dealt_with = held::dealt_with(open, &ready.sandbox.id, base);
+    if offer.tree == base || Some(offer.tree) == dealt_with {
+        return Ok(None);
+    }
+    let (theirs, _) = fetch(open, ready, &mut offer, base, dealt_with).await?;
+    // Conflicts are shown as they would be taken: theirs against ours.
+    let wanted = Options { policy: Policy::Theirs, ..options.clone() };
+    let (repo, capture_options) = (open.repo.clone(), open.capture_options(cx));
+    let decision = blocking(move || decide(&repo, &theirs, &wanted, &capture_options)).await?;
+    Ok(Some((decision.local, decision.result)))
+}
+
+/// Asks the sandbox; `None` if nothing was ever sent there.
+async fn ask(cx: &Context, ready: &Ready) -> anyhow::Result<Option<Offer>> {
+    let began = std::time::Instant::now();
+    loop {
+        let mut script = Script::new();
+        pull::add_to(&mut script, &Limits::default());
+        let command = Command::new(script.command(), STEP).repeatable();
+        let answer =
+            ready.toolbox.execute(&command).await.context("ask the sandbox what changed")?;
+        match pull::heard(&answer.result)? {
+            Answer::Out(offer) => return Ok(Some(*offer)),
+            Answer::Stale(_) => return Ok(None),
+            Answer::Busy if began.elapsed() < BUSY => {
+                tokio::time::sleep(Duration::from_millis(300)).await
+            }
+            Answer::Busy => {
+                let message = "another sync is under way in the sandbox";
+                return Err(Failure::new(ErrorCode::WorktreeBusy, message).into());
+            }
+            Answer::Torn(_) => {
+                cx.told().unpulled = true;
+                let message = "a sync into the sandbox was cut short";
+                return Err(Failure::new(ErrorCode::SyncIncomplete, message)
+                    .hint("the next `sandbox-coder run` finishes it; if it came from elsewhere, `sandbox-coder pull --force-resync` brings all of it home, each difference as a conflict")
+                    .into());
+            }
+        }
+    }
+}
+
+/// The base of an offer, if it is one we know.
+fn agreed_base(open: &Open, sandbox_id: &str, offer: &Offer) -> anyhow::Result<Oid> {
+    let ours = open.repo.base(sandbox_id)?;
+    if ours == Some(offer.base)
+        || offer.base == Oid::EMPTY_TREE
+        || Store::open(&open.repo)?.has(offer.base)
+    {
+        return Ok(offer.base);
+    }
+    let message = "the sandbox was last used from elsewhere, and that state is not known here";
+    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).hint(RESYNC).into())
+}
+
+/// Forgets over there what was agreed and what was cut short; the files stay as they are. What is asked for
+/// next then is all of them, held against nothing: what differs from here clashes, and nothing is lost.
+pub async fn forget(cx: &Context, ready: &Ready) -> anyhow::Result<()> {
+    let mut script = Script::new();
+    pull::add_forget(&mut script);
+    let command = Command::new(script.command(), STEP).repeatable();
+    let answer = ready.toolbox.execute(&command).await.context("forget the base in the sandbox")?;
+    if let Some(aside) = pull::heard_forget(&answer.result)? {
+        let message = format!("a sync that was cut short had put files aside in `{aside}`");
+        cx.reporter.warn("sync.aside", message, None).await;
+    }
+    Ok(())
+}
+
+/// Both sides now agree on what was fetched. A sandbox that changed meanwhile keeps its old base; the next
+/// fetch then brings the same again, and finds it already here. `seen` is what the sandbox calls it.
+async fn move_base(
+    open: &mut Open,
+    ready: &Ready,
+    from: Oid,
+    to: Oid,
+    seen: Oid,
+) -> anyhow::Result<bool> {
+    let mut script = Script::new();
+    pull::add_settle(&mut script, from, to, seen);
+    let command = Command::new(script.command(), STEP).repeatable();
+    let answer =
+        ready.toolbox.execute(&command).await.context("settle the result in the sandbox")?;
+    let moved = pull::heard_settle(&answer.result);
+    if moved {
+        held::agree(open, &ready.sandbox.id, to)?;
+    }
+    Ok(moved)
+}
+
+/// Remembers whether the sandbox may hold work that is not here.
+pub fn mark_unpulled(
+    cx: &Context,
+    open: &mut Open,
+    sandbox_id: &str,
+    unpulled: bool,
+) -> anyhow::Result<()> {
+    cx.told().unpulled = unpulled;
+    if let Some(record) = &mut open.record.sandbox
+        && record.id == sandbox_id
+        && record.unpulled != unpulled
+    {
+        record.unpulled = unpulled;
+        open.save()?;
+    }
+    Ok(())
+}
