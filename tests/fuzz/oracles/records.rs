@@ -7,7 +7,7 @@ use super::stream::{LIMITS, blob_id, gzip, read};
 
 const ZERO: &str = "0000000000000000000000000000000000000000";
 /// The largest content made: repeated bytes, so that small inputs reach the limits.
-const LARGEST: usize = 5 << 20;
+const LARGEST: usize = 160 << 10;
 
 struct Made {
     list: Vec<u8>,
@@ -49,7 +49,7 @@ fn make(bytes: &mut Bytes<'_>) -> Made {
 }
 
 fn content(bytes: &mut Bytes<'_>) -> Vec<u8> {
-    let (pattern, times) = (bytes.run(), 1usize << bytes.below(24));
+    let (pattern, times) = (bytes.run(), 1usize << bytes.below(16));
     pattern.iter().copied().cycle().take((pattern.len() * times).min(LARGEST)).collect()
 }
 

@@ -37,7 +37,7 @@ pub fn gzip(plain: &[u8]) -> Vec<u8> {
 
 /// Small enough to be reached by a fuzzer.
 pub const LIMITS: Limits =
-    Limits { paths: 64, total: 8 << 20, one: 4 << 20, manifest: 64 << 10, ratio: 200 };
+    Limits { paths: 64, total: 256 << 10, one: 128 << 10, manifest: 64 << 10, ratio: 200 };
 
 /// Reads a packed result and holds what is accepted against what was handed over.
 pub fn read(packed: &[u8], base: Oid) -> Result<Records, Refused> {

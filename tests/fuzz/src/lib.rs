@@ -5,22 +5,20 @@
 
 #![allow(dead_code, reason = "not all of it is fuzzed")]
 
-#[path = "../../../src/agent/mod.rs"]
-pub mod agent;
-#[path = "../../../src/event.rs"]
-pub mod event;
-#[path = "../../../src/exit.rs"]
-pub mod exit;
-#[path = "../../../src/rel_path.rs"]
-pub mod rel_path;
-#[path = "../../../src/secret.rs"]
-pub mod secret;
-#[path = "../../../src/tree.rs"]
-pub mod tree;
+#[path = "../../../src"]
+mod source {
+    pub mod agent;
+    pub mod event;
+    pub mod exit;
+    pub mod rel_path;
+    pub mod secret;
+    pub mod tree;
 
-/// Of it, only what reads and judges.
-#[path = "../../../src/sync"]
-pub mod sync {
-    pub mod records;
-    pub mod threats;
+    /// Of it, only what reads and judges.
+    pub mod sync {
+        pub mod records;
+        pub mod threats;
+    }
 }
+
+pub use source::*;
