@@ -2,8 +2,8 @@ sbx_dir=$HOME/.sandbox-coder/agents
 sbx_own=$sbx_dir/$sbx_name-$sbx_pinned/node_modules/.bin/$sbx_program
 sbx_agent= sbx_version= sbx_old=
 sbx_key() { echo "$sbx_exact $sbx_oldest $(ls -ldnL "$1" 2>/dev/null)"; }
-sbx_ask() { # the version a program tells, without waiting for ever
-  if command -v timeout >/dev/null 2>&1; then set -- timeout 30 "$@"; fi
+sbx_ask() { # the version a program tells, without waiting for ever: on a busy machine some take half a minute
+  if command -v timeout >/dev/null 2>&1; then set -- timeout 120 "$@"; fi
   "$@" --version </dev/null 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\.[0-9][0-9]*\.[0-9][0-9]*\).*/\1/p' | head -n 1
 }
 sbx_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -t . -k 1,1n -k 2,2n -k 3,3n | head -n 1)" = "$2" ]; }
