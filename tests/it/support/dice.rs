@@ -33,6 +33,11 @@ impl Dice {
     }
 }
 
+/// A folder in memory where the machine has one, for tests that do not ask whether a disk keeps its word.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// A number from the environment: how much is done (`SANDBOX_CODER_CASES`, `SANDBOX_CODER_KILLS`) or where
 /// the dice begin (`SANDBOX_CODER_SEED`).
 pub fn setting(name: &str, otherwise: u64) -> u64 {

@@ -4,7 +4,7 @@
 //! A case is told by its seed. `SANDBOX_CODER_SEED` and `SANDBOX_CODER_CASES` choose others:
 //! `SANDBOX_CODER_SEED=<seed> SANDBOX_CODER_CASES=1` is the one a failure names.
 
-mod files;
+pub mod files;
 mod oracle;
 mod world;
 

@@ -126,7 +126,7 @@ impl Trees<'_> {
             }
         }
         let mut local = self.local.clone();
-        for (path, node) in self.typed {
+        for (path, node) in self.typed.iter().filter(|(p, _)| !self.strangers.contains_key(p)) {
             match node {
                 Some(node) => local.insert(path.clone(), node.clone()),
                 None => local.remove(path),
@@ -156,7 +156,7 @@ impl Trees<'_> {
         let certain = wants.iter().any(|(_, w)| *w == Want::Clash);
         if way.policy == Policy::Hold {
             let stopped = seen.after == local;
-            let quiet = wants.iter().all(|(p, w)| *w == Want::Is(self.local.get(*p).cloned()));
+            let quiet = wants.iter().all(|(p, w)| self.grants(p, w, self.local.get(*p)));
             if certain && !stopped {
                 return Err("something was applied in spite of a conflict".into());
             }
@@ -188,6 +188,17 @@ impl Trees<'_> {
         Ok(())
     }
 
+    /// Whether this is what was wished for.
+    fn grants(&self, path: &[u8], want: &Want, after: Option<&Node>) -> bool {
+        match want {
+            Want::Is(node) | Want::Either(node) => after == node.as_ref(),
+            Want::Blend(mode) => {
+                after.is_some_and(|n| n.mode == *mode) && self.blended(path, after)
+            }
+            Want::Clash => false,
+        }
+    }
+
     fn judge_path(
         &self,
         way: &Way,
@@ -198,14 +209,7 @@ impl Trees<'_> {
     ) -> Result<(), String> {
         let [base, local, theirs] = self.versions(path);
         let after = seen.after.get(path);
-        let granted = match want {
-            Want::Is(node) | Want::Either(node) => after == node.as_ref(),
-            Want::Blend(mode) => {
-                after.is_some_and(|n| n.mode == *mode) && self.blended(path, after)
-            }
-            Want::Clash => false,
-        };
-        if granted {
+        if self.grants(path, want, after) {
             return Ok(());
         }
         if matches!(want, Want::Is(_)) && free {
@@ -215,9 +219,16 @@ impl Trees<'_> {
         if !seen.reported.contains(path) {
             return Err(format!("is {after:?}, and no conflict was told"));
         }
-        let outside = theirs.is_some_and(|n| n.mode == Mode::Link && !n.bytes.starts_with(b"n"));
-        if way.policy == Policy::Theirs && !outside && (free || after != local) {
-            return (after == theirs).then_some(()).ok_or(format!("is {after:?}, not theirs"));
+        let links = |start: &[u8]| {
+            theirs.is_some_and(|n| n.mode == Mode::Link && n.bytes.starts_with(start))
+        };
+        if way.policy == Policy::Theirs && !links(b"/") {
+            if after == theirs {
+                return Ok(());
+            }
+            if free && !links(b"d") || after != local {
+                return Err(format!("is {after:?}, not theirs"));
+            }
         }
         if way.policy == Policy::Merge
             && after != local
@@ -245,12 +256,12 @@ impl Trees<'_> {
             bytes.split_inclusive(|b| *b == b'\n').map(trim).collect()
         };
         let (base, local, theirs, after) = (lines(base), lines(local), lines(theirs), lines(after));
-        let marks: [&[u8]; 3] = [b"<<<<<<< local", b"=======", b">>>>>>> sandbox"];
+        let is_mark = |line: &[u8]| {
+            [&b"<<<<<<<"[..], b"=======", b">>>>>>>"].iter().any(|mark| line.starts_with(mark))
+        };
         local.difference(&base).all(|l| after.contains(l))
             && theirs.difference(&base).all(|l| after.contains(l))
-            && after
-                .iter()
-                .all(|l| local.contains(l) || theirs.contains(l) || marks.contains(&l.as_slice()))
+            && after.iter().all(|l| local.contains(l) || theirs.contains(l) || is_mark(l))
     }
 }
 
