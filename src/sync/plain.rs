@@ -390,3 +390,53 @@ fn name(escaped: &[u8]) -> Result<Vec<u8>, Refused> {
     }
     Ok(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &[u8]) -> Result<Listing, Refused> {
+        listing(text, &Limits::default())
+    }
+
+    #[test]
+    fn a_list_says_what_is_there_what_is_gone_and_which_repositories_are_inside() {
+        let text = b"+81a4:5:1:2:3 ./new\n-81ed:5:1:2:3 ./changed\n+?9?81ed:6:1:2:3 ./changed\n\
+            -a1ff:5:1:2:3 ./a\\nb\\\\c\n+repository ./r/.git\n=./r/.git\n";
+        let read = read(text).unwrap();
+        let now = |name: &[u8]| read.now[name];
+        assert_eq!(now(b"new"), Stat { mode: Mode::File, size: 5 });
+        assert_eq!(now(b"changed"), Stat { mode: Mode::Exec, size: 6 });
+        assert_eq!(read.gone, BTreeSet::from([b"a\nb\\c".to_vec()]));
+        assert_eq!(read.repositories, BTreeSet::from([b"r".to_vec()]));
+        assert_eq!(read.now.len(), 2);
+    }
+
+    #[test]
+    fn a_list_that_is_none_is_refused() {
+        for text in [
+            &b"+81a4:5:1:2:3 ./cut"[..],
+            b"+81a4:5:1:2:3 no-dot\n",
+            b"+41ed:5:1:2:3 ./folder\n",
+            b"+11a4:5:1:2:3 ./pipe\n",
+            b"+81a4:x:1:2:3 ./size\n",
+            b"+81a4:5:1:2:3 ./bad\\x\n",
+            b"+81a4:5:1:2:3 ./nul\0\n",
+            b"81a4:5:1:2:3 ./sign\n",
+            b"\n",
+        ] {
+            assert!(read(text).is_err(), "{}", escape(text));
+        }
+        let small = Limits { manifest: 30, ..Limits::default() };
+        let long = b"+81a4:5:1:2:3 ./a\n+81a4:5:1:2:3 ./b\n";
+        assert!(matches!(listing(&long[..], &small), Err(Refused::TooLarge(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&bytes);
+        }
+    }
+}

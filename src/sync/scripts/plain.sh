@@ -52,7 +52,8 @@ note() {
   }
   each i 'tab=$(printf "\t"); bad=0; for e do
     mode=${e%% *} p=./${e#*"$tab"} id=${e%%"$tab"*}; id=${id#* }
-    if [ "$mode" = 0 ]; then { [ ! -L "$p" ] && [ ! -f "$p" ]; } || bad=1; continue; fi
+    # What could not be removed was told already; it may have come back as another type.
+    [ "$mode" != 0 ] || continue
     if [ "$mode" = 120000 ]; then [ -L "$p" ] || { bad=1; continue; }
     else
       { [ -f "$p" ] && [ ! -L "$p" ]; } || { bad=1; continue; }
