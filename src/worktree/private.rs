@@ -70,12 +70,12 @@ impl Repo {
                 make_private(&fresh.join(dir))?;
             }
             write(&fresh.join("HEAD"), b"ref: refs/heads/none\n")?;
-            match std::fs::rename(&fresh, &self.private_dir()) {
+            match std::fs::rename(&fresh, self.private_dir()) {
                 Ok(()) => {}
                 Err(_) if self.private_dir().join("HEAD").exists() => {
                     let _ = std::fs::remove_dir_all(&fresh);
                 }
-                Err(e) => return Err(Error::io(&self.private_dir(), e)),
+                Err(e) => return Err(Error::io(self.private_dir(), e)),
             }
         }
         make_private(&self.state_dir())?;
