@@ -118,7 +118,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__attach)
-            opts="-q -v -h --include --exclude --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -130,6 +130,10 @@ _sandbox__coder() {
                     ;;
                 --exclude)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history)
+                    COMPREPLY=($(compgen -W "none shallow full" -- "${cur}"))
                     return 0
                     ;;
                 --max-size)
@@ -230,7 +234,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__config)
-            opts="-q -v -h --agent --agent-command --model --env --setup --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --agent --agent-command --model --env --setup --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -314,6 +318,10 @@ _sandbox__coder() {
                     ;;
                 --exclude)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history)
+                    COMPREPLY=($(compgen -W "none shallow full" -- "${cur}"))
                     return 0
                     ;;
                 --max-size)
@@ -468,7 +476,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__exec)
-            opts="-i -t -q -v -h --stdin --no-sync --tty --env --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --auto-stop --auto-archive --auto-delete --include --exclude --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-i -t -q -v -h --stdin --no-sync --tty --env --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -536,6 +544,10 @@ _sandbox__coder() {
                     ;;
                 --exclude)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history)
+                    COMPREPLY=($(compgen -W "none shallow full" -- "${cur}"))
                     return 0
                     ;;
                 --max-size)
@@ -762,7 +774,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__pull)
-            opts="-q -v -h --include --exclude --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --wait --grace --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --wait --grace --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -774,6 +786,10 @@ _sandbox__coder() {
                     ;;
                 --exclude)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history)
+                    COMPREPLY=($(compgen -W "none shallow full" -- "${cur}"))
                     return 0
                     ;;
                 --max-size)
@@ -870,7 +886,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__run)
-            opts="-q -v -h --prompt-file --session --agent --agent-command --model --env --setup --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --prompt-file --session --agent --agent-command --model --env --setup --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -962,6 +978,10 @@ _sandbox__coder() {
                     ;;
                 --exclude)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --history)
+                    COMPREPLY=($(compgen -W "none shallow full" -- "${cur}"))
                     return 0
                     ;;
                 --max-size)

@@ -85,6 +85,9 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l auto
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l auto-delete -d 'The platform deletes a stopped sandbox after so long; -1 is never [default: -1]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l include -d 'Send these although git ignores them' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l exclude -d 'Do not send these although git knows them' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l history -d 'How much of HEAD\'s history the agent finds in the workspace\'s repository; shallow is 50 commits deep [default: shallow]' -r -f -a "none\t''
+shallow\t''
+full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
@@ -137,6 +140,9 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l aut
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l auto-delete -d 'The platform deletes a stopped sandbox after so long; -1 is never [default: -1]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l include -d 'Send these although git ignores them' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l exclude -d 'Do not send these although git knows them' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l history -d 'How much of HEAD\'s history the agent finds in the workspace\'s repository; shallow is 50 commits deep [default: shallow]' -r -f -a "none\t''
+shallow\t''
+full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
@@ -171,6 +177,9 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l deb
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l include -d 'Send these although git ignores them' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l exclude -d 'Do not send these although git knows them' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l history -d 'How much of HEAD\'s history the agent finds in the workspace\'s repository; shallow is 50 commits deep [default: shallow]' -r -f -a "none\t''
+shallow\t''
+full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
@@ -201,6 +210,9 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l deb
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -s h -l help -d 'Print help'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l include -d 'Send these although git ignores them' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l exclude -d 'Do not send these although git knows them' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l history -d 'How much of HEAD\'s history the agent finds in the workspace\'s repository; shallow is 50 commits deep [default: shallow]' -r -f -a "none\t''
+shallow\t''
+full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
@@ -446,6 +458,9 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l a
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l auto-delete -d 'The platform deletes a stopped sandbox after so long; -1 is never [default: -1]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l include -d 'Send these although git ignores them' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l exclude -d 'Do not send these although git knows them' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l history -d 'How much of HEAD\'s history the agent finds in the workspace\'s repository; shallow is 50 commits deep [default: shallow]' -r -f -a "none\t''
+shallow\t''
+full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''

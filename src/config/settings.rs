@@ -141,6 +141,7 @@ pub const SETTINGS: &[Setting] = &[
     s("auto-delete", Sandbox, Int, "MINUTES", "The platform deletes a stopped sandbox after so long; -1 is never").default("-1"),
     s("include", Sync, List, "GLOB", "Send these although git ignores them").repo(),
     s("exclude", Sync, List, "GLOB", "Do not send these although git knows them").repo(),
+    s("history", Sync, Choice(&["none", "shallow", "full"]), "DEPTH", "How much of HEAD's history the agent finds in the workspace's repository; shallow is 50 commits deep").default("shallow").repo(),
     s("max-size", Sync, Size, "BYTES", "Refuse to send more than this").default("2G"),
     s("max-files", Sync, Int, "COUNT", "Refuse to send more files than this").default("200000"),
     s("on-conflict", Sync, Choice(&["hold", "keep-both", "merge", "ours", "theirs"]), "POLICY", "When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers").default("hold"),

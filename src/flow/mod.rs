@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod exec;
 pub mod follow;
 pub mod heartbeat;
+pub mod history;
 pub mod home;
 pub mod list;
 pub mod open;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::history::Past;
 use super::home::{self, Homecoming};
 use super::open::Open;
 use super::sandbox::Ready;
@@ -53,15 +54,18 @@ pub async fn send(
     let mut base = open.repo.base(&id)?;
     let mut torn: Option<(Option<Oid>, Oid)> = None;
     let mut noted = false;
+    let mut past = Past::new(cx, open, &id);
     for round in 0..ROUNDS {
         let (push, notes) = prepare(cx, open, base, torn.take()).await?;
         if !noted {
             noted = true;
             tell_notes(cx, &notes).await;
         }
-        match deliver(cx, ready, &push, run).await? {
+        past.prepare(cx, &open.repo, push.is_full()).await?;
+        match deliver(cx, ready, &push, &mut past, run).await? {
             Pushed::Ok { aside, .. } => {
                 home::held::agree(open, &id, push.to)?;
+                past.settle(cx, &open.repo).await;
                 phase.end(None).await;
                 tell(cx, &push, &notes).await;
                 if let Some(aside) = aside {
@@ -175,6 +179,7 @@ async fn deliver(
     cx: &Context,
     ready: &Ready,
     push: &Push,
+    past: &mut Past,
     run: Option<&Start>,
 ) -> anyhow::Result<Pushed> {
     let work = async {
@@ -183,11 +188,13 @@ async fn deliver(
         if let Some(run) = run {
             run.upload(&ready.toolbox).await.context("send the prompt")?;
         }
+        past.send_ahead(cx, ready).await;
         let mut script = Script::new();
         if let Some(run) = run {
             run.guard(&mut script, &format!("ok {}", push.to));
         }
         push.add_to(&mut script, uploaded.as_deref());
+        past.add_to(&mut script);
         if let Some(run) = run {
             run.add_to(&mut script);
         }
@@ -207,6 +214,7 @@ async fn deliver(
             tokio::time::sleep(Duration::from_millis(300)).await;
         };
         cx.told().bytes += push.bytes;
+        past.hear(&result);
         if matches!(pushed, Pushed::Ok { .. }) && run.is_some() && start::heard(&result).is_none() {
             let tail: String = result.trim().chars().take(300).collect();
             let message = format!("the agent could not be started: {tail}");

@@ -1,13 +1,14 @@
 //! Between the two sides: what has to travel, how, and what may come back.
 //!
-//! [`delta`] and [`merge`] decide, pure functions over trees; [`pack`] and [`push`] send; [`pull`] and
-//! [`records`] fetch and verify, [`plain`] where the sandbox has no git; [`threats`] judges what a sandbox claims. The scripts that run over there
-//! are in `scripts/`. State over there lies in `$HOME/.sandbox-coder/sync`, outside the workspace:
+//! [`delta`] and [`merge`] decide, pure functions over trees; [`pack`] and [`push`] send, and [`history`] beside
+//! them; [`pull`] and [`records`] fetch and verify, [`plain`] where the sandbox has no git; [`threats`] judges
+//! what a sandbox claims. The scripts that run over there are in `scripts/`. State over there lies in `$HOME/.sandbox-coder/sync`, outside the workspace:
 //! `base` (the agreed tree), `index` and `git` (to compute trees), `txn` (a push under way). Without git `plain`
-//! says so, and `index` is a list.
+//! says so, and `index` is a list. What begins with `history` belongs to the agent's repository, not to the sync.
 
 pub mod delta;
 mod gzip;
+pub mod history;
 pub mod merge;
 pub mod pack;
 pub mod plain;

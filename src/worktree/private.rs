@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -116,12 +116,7 @@ impl Repo {
         exclude.extend_from_slice(b"\n/.sandbox-coder/conflicts/\n");
         write_if_new(&self.private_dir().join("info/exclude"), &exclude)?;
         if self.object_format() == ObjectFormat::Sha1 {
-            let mut line = self.common_dir().join("objects").into_os_string().into_vec();
-            // Git reads a line that starts with a quote as C-quoted text, one that starts with `#` as a comment.
-            if line.contains(&b'\n') {
-                line = c_quoted(&line);
-            }
-            line.push(b'\n');
+            let line = alternates_line(&self.common_dir().join("objects"));
             write_if_new(&self.private_dir().join("objects/info/alternates"), &line)?;
         }
         Ok(())
@@ -268,6 +263,17 @@ fn ref_name(name: &str) -> Result<&str, Error> {
     } else {
         Err(Error::BadRef { name: name.to_owned() })
     }
+}
+
+/// The line of `objects/info/alternates` that borrows the objects of a folder.
+pub(crate) fn alternates_line(objects: &Path) -> Vec<u8> {
+    let mut line = objects.as_os_str().as_bytes().to_vec();
+    // Git reads a line that starts with a quote as C-quoted text, one that starts with `#` as a comment.
+    if line.contains(&b'\n') {
+        line = c_quoted(&line);
+    }
+    line.push(b'\n');
+    line
 }
 
 fn c_quoted(raw: &[u8]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 mod bases;
 mod capture;
 mod edits;
+mod history;
 mod kills;
 mod model;
 mod nogit;

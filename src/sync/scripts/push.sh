@@ -89,15 +89,6 @@ if [ "$FROM" = - ]; then
     git config --global user.email || { git config --global user.name sandbox-coder && git config --global user.email sandbox-coder@localhost; }
   ) >/dev/null 2>&1 || :
 fi
-if [ "$FROM" = - ] && [ ! -e "$W/.git" ]; then
-  # A repository of the agent's own, for tools that want one. It is a convenience and never read by us.
-  ( rm -rf "$S/dot.git"; export GIT_DIR="$S/dot.git" GIT_WORK_TREE="$W" GIT_AUTHOR_NAME=sandbox-coder GIT_AUTHOR_EMAIL=sandbox-coder@localhost
-    export GIT_COMMITTER_NAME=sandbox-coder GIT_COMMITTER_EMAIL=sandbox-coder@localhost
-    git init -q && git config user.name sandbox-coder && git config user.email sandbox-coder@localhost &&
-    git config gc.auto 0 && git config core.bare false && git -c core.looseCompression=0 add -A &&
-    git commit -q --no-verify --allow-empty -m 'The worktree as it was sent' && { git config --unset core.worktree || :; } &&
-    mv "$S/dot.git" "$W/.git" ) >/dev/null 2>&1 || rm -rf "$S/dot.git"
-fi
 mv -f "$S/index.n" "$S/index" && printf '%s' "$TO" >"$S/base.n" && mv -f "$S/base.n" "$S/base" || refuse 94 disk "no room for the base"
 rm -f "$S/txn" "$S/txn.clear" "$S/aside"; rm -rf "$L"; rm_archive
 [ ! -e "$K" ] || say aside "$K"

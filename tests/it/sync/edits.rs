@@ -138,9 +138,7 @@ fn repositories_of_the_agent_change_nothing() {
         let mut pair = Pair::new(repo, far);
         pair.push();
         let nothing = [""; 0];
-        pair.far.agent(
-            "test -z \"$(git status --porcelain)\"; test \"$(git log --oneline | wc -l)\" -eq 1",
-        );
+        pair.far.agent("git init -q; git add -A; git commit -qm one");
         pair.far.agent("echo 2 > a; git add -A; git commit -qm two");
         assert_eq!(pair.differs(), ["a"], "a commit hides nothing");
         pair.far.agent("git reset -q --hard HEAD~1");

@@ -1,0 +1,131 @@
+//! HEAD's history goes along with the worktree. Nothing here fails a run: whatever goes wrong is one warning.
+
+use std::time::Duration;
+
+use super::open::Open;
+use super::sandbox::Ready;
+use super::{Context, blocking};
+use crate::daytona::Command;
+use crate::daytona::script::Script;
+use crate::sync::history::{self, Depth, History, Known, PACK_MAX, Said, UPLOADING, Wanted};
+use crate::worktree::Repo;
+
+/// Unpacking a large history over there, in a call of its own.
+const UNPACKING: Duration = Duration::from_secs(55);
+
+/// The past that a sandbox shall have, on its way there.
+#[derive(Debug)]
+pub struct Past {
+    sandbox: String,
+    wanted: Wanted,
+    known: Option<Known>,
+    history: Option<History>,
+    said: Option<Said>,
+    /// What was asked for is held back because of `exclude`.
+    excluded: bool,
+}
+
+impl Past {
+    /// What this worktree's sandbox shall have, and what it is known to have.
+    pub fn new(cx: &Context, open: &Open, sandbox: &str) -> Self {
+        let asked = Depth::parse(&cx.config.history);
+        // What is excluded must not travel in old commits either.
+        let excluded = asked != Depth::None && !cx.config.exclude.is_empty();
+        let depth = if excluded { Depth::None } else { asked };
+        Self {
+            sandbox: sandbox.to_owned(),
+            wanted: Wanted::new(depth, &open.head),
+            known: Known::load(&open.repo, sandbox),
+            history: None,
+            said: None,
+            excluded,
+        }
+    }
+
+    /// Packs what is due: nothing at all when the sandbox has what it shall have. A `full` push finds or
+    /// makes an empty workspace, whatever was there before.
+    pub async fn prepare(&mut self, cx: &Context, repo: &Repo, full: bool) -> anyhow::Result<()> {
+        if full {
+            self.known = None;
+            self.history.take_if(|h| h.continues());
+        }
+        let due = self.known.as_ref().is_none_or(|known| !known.satisfies(&self.wanted));
+        if !due || self.history.is_some() {
+            return Ok(());
+        }
+        if self.excluded && full {
+            let why = "`exclude` holds files back that old commits may have";
+            warn(cx, "history.skipped", &format!("HEAD's history is not sent: {why}")).await;
+        }
+        let (repo, wanted, known) = (repo.clone(), self.wanted.clone(), self.known.clone());
+        let planning =
+            blocking(move || Ok(History::plan(&repo, &wanted, known.as_ref(), PACK_MAX)));
+        let history = match cx.until_signal(planning).await? {
+            Ok(history) => history,
+            Err(error) => {
+                let message = format!("HEAD's history is not sent: {error}");
+                warn(cx, "history.skipped", &message).await;
+                History::none(&self.wanted)
+            }
+        };
+        if let Some((levels, why)) = &history.shortened {
+            let message = format!("HEAD's history is sent only {levels} deep: {why}");
+            warn(cx, "history.shortened", &message).await;
+        }
+        self.history = Some(history);
+        Ok(())
+    }
+
+    /// Sends a large history ahead and has it unpacked beside the workspace.
+    pub async fn send_ahead(&mut self, cx: &Context, ready: &Ready) {
+        let Some(history) = self.history.as_mut().filter(|h| h.goes_ahead()) else { return };
+        let sending = async {
+            tokio::time::timeout(UPLOADING, history.upload(&ready.toolbox, &ready.home))
+                .await
+                .map_err(|_| anyhow::anyhow!("it took longer than {}s", UPLOADING.as_secs()))??;
+            cx.told().bytes += history.bytes();
+            let mut script = Script::new();
+            history.add_take(&mut script);
+            let command = Command::new(script.command(), UNPACKING).repeatable();
+            anyhow::Ok(history::heard(&ready.toolbox.execute(&command).await?.result))
+        };
+        let failed = match sending.await {
+            Ok(Some(Said::Taken | Said::Put)) => return history.taken(),
+            // Said again by the step that would put it in place.
+            Ok(Some(Said::Kept | Said::Stale)) => return history.taken(),
+            Ok(Some(Said::Failed(words))) => words,
+            Ok(_) => "the sandbox gave no answer".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        let message = format!("HEAD's history did not get into the sandbox: {failed}");
+        warn(cx, "history.failed", &message).await;
+        self.history = Some(History::none(&self.wanted));
+    }
+
+    /// Adds the step that puts it in place.
+    pub fn add_to(&self, script: &mut Script) {
+        if let Some(history) = &self.history {
+            history.add_to(script);
+        }
+    }
+
+    /// Notes what the sandbox said.
+    pub fn hear(&mut self, result: &str) {
+        self.said = history::heard(result);
+    }
+
+    /// Remembers what the sandbox has now.
+    pub async fn settle(&self, cx: &Context, repo: &Repo) {
+        let (Some(history), Some(said)) = (&self.history, &self.said) else { return };
+        if let Said::Failed(words) = said {
+            let message = format!("HEAD's history did not get into the sandbox: {words}");
+            warn(cx, "history.failed", &message).await;
+        }
+        history.outcome(&self.sandbox, said).save(repo);
+    }
+}
+
+async fn warn(cx: &Context, code: &str, message: &str) {
+    let hint = "the agent works without it; `--history none` sends none and says nothing";
+    cx.reporter.warn(code, message, Some(hint.into())).await;
+}
