@@ -1,7 +1,7 @@
 //! Many runs at the same time, each on a worktree of its own, on one local server.
 
 use super::command::Running;
-use super::{count, in_parallel, peak_memory, spread};
+use super::{Outcome, count, in_parallel, peak_memory, spread};
 use crate::support::context::TestContext;
 
 #[test]
@@ -14,7 +14,7 @@ fn many_worktrees_run_at_the_same_time() {
         cx.git(&["worktree", "add", "-q", "-b", &branch, path.to_str().unwrap()]);
     }
     let (peaks, times) = (std::sync::Mutex::new(Vec::new()), std::sync::Mutex::new(Vec::new()));
-    let failures = in_parallel(
+    let Outcome { turns, failures } = in_parallel(
         crowd,
         crowd,
         |_| (),
@@ -52,7 +52,7 @@ fn many_worktrees_run_at_the_same_time() {
     let mut peaks = peaks.into_inner().unwrap();
     peaks.sort_unstable();
     println!(
-        "crowd: {crowd} runs at once, {} failed; memory of each {} to {} KiB; {}",
+        "crowd: {turns} runs at once, {} failed; memory of each {} to {} KiB; {}",
         failures.len(),
         peaks.first().unwrap_or(&0),
         peaks.last().unwrap_or(&0),

@@ -1,10 +1,11 @@
 //! The stream of a run, dropped at random byte offsets: what was received is what was recorded.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use sandbox_coder::run::view::ViewOptions;
 
-use super::count;
+use super::{count, end};
 use crate::support::faulty_proxy::{Fault, FaultyProxy, Seeded};
 use crate::support::followed::{Place, assert_whole, follow_all, start};
 
@@ -31,7 +32,8 @@ async fn a_stream_dropped_at_any_byte_is_received_as_it_was_recorded() {
     })
     .await;
     let (mut drops, mut runs) = (0, 0);
-    while drops < wanted {
+    let end = end();
+    while drops < wanted && Instant::now() < end {
         let follow_one = async || {
             let toolbox = place.toolbox(proxy.addr).await;
             let spec = place.spec(TALK);

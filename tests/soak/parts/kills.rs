@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::command::{Running, finished};
-use super::{at_once, count, in_parallel};
+use super::{Outcome, at_once, count, in_parallel};
 use crate::support::context::TestContext;
 use crate::support::faulty_proxy::Seeded;
 use crate::support::server::{KEY, TestServer};
@@ -63,7 +63,7 @@ fn run(cx: &TestContext) -> std::process::Command {
 fn a_client_killed_at_any_moment_is_taken_up_again() {
     let kills = count("KILLS", 120, 6);
     let ways = Mutex::new(BTreeMap::<String, usize>::new());
-    let failures = in_parallel(kills, at_once(), Place::new, |place, turn| {
+    let Outcome { turns, failures } = in_parallel(kills, at_once(), Place::new, |place, turn| {
         let cx = context(&place.server);
         let took = place.reference.took.as_millis() as usize;
         let moment = Duration::from_millis(Seeded::new(turn as u64).below(took + took / 20) as u64);
@@ -87,7 +87,7 @@ fn a_client_killed_at_any_moment_is_taken_up_again() {
         finished(cx.command(["rm", "--force"]))?;
         Ok(())
     });
-    println!("kills: {kills}, {} wrong; {:?}", failures.len(), ways.into_inner().unwrap());
+    println!("kills: {turns}, {} wrong; {:?}", failures.len(), ways.into_inner().unwrap());
     assert!(failures.is_empty(), "{failures:#?}");
 }
 

@@ -14,6 +14,7 @@ mod streams;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// How many runs are under way at the same time.
 fn at_once() -> usize {
@@ -26,21 +27,33 @@ fn count(name: &str, full: usize, small: usize) -> usize {
     given.unwrap_or(if crate::FULL { full } else { small })
 }
 
+/// When a part that begins now takes no further turn, whatever its count.
+fn end() -> Instant {
+    Instant::now() + Duration::from_secs(count("SECONDS", 86_400, 86_400) as u64)
+}
+
+/// How many turns were taken, and what went wrong.
+struct Outcome {
+    turns: usize,
+    failures: Vec<String>,
+}
+
 /// Works through the numbers below `count`, several at a time, each worker with what `open` gives it.
-/// Returns what went wrong.
+/// `SOAK_SECONDS` ends it early.
 fn in_parallel<W>(
     count: usize,
     at_once: usize,
     open: impl Fn(usize) -> W + Sync,
     work: impl Fn(&mut W, usize) -> Result<(), String> + Sync,
-) -> Vec<String> {
+) -> Outcome {
+    let end = end();
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for number in 0..at_once.min(count) {
             let (next, failures, open, work) = (&next, &failures, &open, &work);
             scope.spawn(move || {
                 let mut worker = open(number);
-                loop {
+                while Instant::now() < end {
                     let turn = next.fetch_add(1, Ordering::Relaxed);
                     if turn >= count {
                         return;
@@ -53,7 +66,8 @@ fn in_parallel<W>(
             });
         }
     });
-    failures.into_inner().unwrap()
+    let turns = next.into_inner().min(count);
+    Outcome { turns, failures: failures.into_inner().unwrap() }
 }
 
 /// The runtime in which proxies work while tests wait for processes.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::command::{Running, brief, finished};
-use super::{at_once, count, in_parallel, spread};
+use super::{Outcome, at_once, count, in_parallel, spread};
 use crate::support::context::{Ran, TestContext};
 use crate::support::faulty_proxy::Seeded;
 use crate::support::server::{KEY, TestServer};
@@ -48,7 +48,7 @@ fn the_first_signal_ends_everything_in_time() {
     let signals = count("SIGNALS", 200, 8);
     let times = Mutex::new(Vec::new());
     let codes = Mutex::new(BTreeMap::<i32, usize>::new());
-    let failures = in_parallel(signals, at_once(), Place::new, |place, turn| {
+    let Outcome { turns, failures } = in_parallel(signals, at_once(), Place::new, |place, turn| {
         let mut dice = Seeded::new(turn as u64);
         let (kind, does) = AGENTS[dice.below(AGENTS.len())];
         let signal = [Signal::INT, Signal::TERM][turn % 2];
@@ -70,7 +70,7 @@ fn the_first_signal_ends_everything_in_time() {
     });
     let (times, codes) = (times.into_inner().unwrap(), codes.into_inner().unwrap());
     println!(
-        "signals: {signals}, {} wrong; exit codes {codes:?}; first signal to exit {}",
+        "signals: {turns}, {} wrong; exit codes {codes:?}; first signal to exit {}",
         failures.len(),
         spread(times)
     );

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use super::command::{brief, finished};
 use super::daemon::Daemon;
-use super::{at_once, count, in_parallel};
+use super::{Outcome, at_once, count, in_parallel};
 use crate::support::context::{Ran, TestContext};
 use crate::support::faulty_proxy::Seeded;
 use crate::support::server::{KEY, TestServer};
@@ -78,7 +78,7 @@ fn script(run: usize, expected: &mut BTreeMap<String, String>) -> Script {
 fn no_byte_no_status_and_no_edit_is_lost_to_a_bad_daemon() {
     let (runs, first) = (count("RUNS", 1000, 8), count("FIRST", 0, 0));
     let given = Mutex::new(BTreeMap::<&str, usize>::new());
-    let failures = in_parallel(runs, at_once(), Place::new, |place, turn| {
+    let Outcome { turns, failures } = in_parallel(runs, at_once(), Place::new, |place, turn| {
         let run = first + turn;
         let before = place.daemon.given();
         let script = script(run, &mut place.expected);
@@ -97,7 +97,7 @@ fn no_byte_no_status_and_no_edit_is_lost_to_a_bad_daemon() {
         judge(place, &script, &ran, json).map_err(|why| format!("{why}\n{}", brief(&ran)))
     });
     println!(
-        "streams: {runs} runs, {} wrong; faults: {:?}",
+        "streams: {turns} runs, {} wrong; faults: {:?}",
         failures.len(),
         given.into_inner().unwrap()
     );
