@@ -17,7 +17,7 @@ const AT_ONCE: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_dropped_at_any_byte_is_received_as_it_was_recorded() {
-    let wanted = count("DROPS", 1000, 60);
+    let wanted = count("DROPS", 1000, 20);
     let place = Place::new().await;
     let dice = Arc::new(Mutex::new(Seeded::new(2)));
     let proxy = FaultyProxy::start(place.addr, move |name, _| {

@@ -61,7 +61,7 @@ fn run(cx: &TestContext) -> std::process::Command {
 
 #[test]
 fn a_client_killed_at_any_moment_is_taken_up_again() {
-    let kills = count("KILLS", 120, 6);
+    let kills = count("KILLS", 120, 4);
     let ways = Mutex::new(BTreeMap::<String, usize>::new());
     let Outcome { turns, failures } = in_parallel(kills, at_once(), Place::new, |place, turn| {
         let cx = context(&place.server);

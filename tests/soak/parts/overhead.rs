@@ -38,7 +38,7 @@ fn what_is_written_is_shown_soon_and_the_end_follows_soon() {
 
 #[test]
 fn a_flood_does_not_fill_the_memory() {
-    let megabytes = count("MEGABYTES", 100, 4);
+    let megabytes = count("MEGABYTES", 100, 2);
     let line = "0123456789 abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ - lorem ipsum dolor sit amet, ok";
     let fast = format!("yes '{line}' | head -c {megabytes}000000");
     let steady = format!(

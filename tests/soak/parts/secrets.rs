@@ -32,7 +32,7 @@ echo '{"type":"step_finish","sessionID":"ses_1","part":{"reason":"stop"}}'
 
 #[test]
 fn planted_keys_appear_nowhere() {
-    let runs = count("SECRETS", 24, 3);
+    let runs = count("SECRETS", 24, 2);
     let mut cx = TestContext::new(&[("a", "0\n"), ("opencode", OPENCODE)]);
     let install =
         "mkdir -p ~/.local/bin && cp opencode ~/.local/bin && chmod +x ~/.local/bin/opencode";

@@ -45,7 +45,7 @@ impl Place {
 
 #[test]
 fn the_first_signal_ends_everything_in_time() {
-    let signals = count("SIGNALS", 200, 8);
+    let signals = count("SIGNALS", 200, 6);
     let times = Mutex::new(Vec::new());
     let codes = Mutex::new(BTreeMap::<i32, usize>::new());
     let Outcome { turns, failures } = in_parallel(signals, at_once(), Place::new, |place, turn| {
