@@ -224,25 +224,29 @@ impl Dir {
 
     /// What lies there, hashed.
     pub fn look(&self, name: &[u8]) -> io::Result<Found> {
-        let Some(stat) = self.stat(name)? else { return Ok(Found::Nothing) };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok(Found::Folder),
+        Ok(self.look_stamped(name)?.0)
+    }
+
+    /// The same with a file's stamp, taken before its bytes were read: a write in between spoils the stamp.
+    pub fn look_stamped(&self, name: &[u8]) -> io::Result<(Found, Option<Stamp>)> {
+        let Some(stat) = self.stat(name)? else { return Ok((Found::Nothing, None)) };
+        let found = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Found::Folder,
             FileType::Symlink => match self.read_link(name) {
-                Ok(target) => {
-                    Ok(Found::Entry(Entry { mode: Mode::Link, id: blob_id(&target) }, 0o777))
-                }
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(Found::Special),
-                Err(e) => Err(e),
+                Ok(target) => Found::Entry(Entry { mode: Mode::Link, id: blob_id(&target) }, 0o777),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Found::Nothing,
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => Found::Special,
+                Err(e) => return Err(e),
             },
             FileType::RegularFile => match self.open(name) {
-                Ok(file) => look_at(file),
+                Ok(file) => return look_at(file),
                 // It changed its kind since the call before; whatever it is now is not what anybody expects.
-                Err(e) if is_no_folder(&e) => Ok(Found::Special),
-                Err(e) => Err(e),
+                Err(e) if is_no_folder(&e) => Found::Special,
+                Err(e) => return Err(e),
             },
-            _ => Ok(Found::Special),
-        }
+            _ => Found::Special,
+        };
+        Ok((found, None))
     }
 
     /// Opens a file for reading; a link or a fifo is never followed or waited for.
@@ -404,14 +408,15 @@ fn one(name: &[u8]) -> &OsStr {
     OsStr::from_bytes(name)
 }
 
-fn look_at(mut file: File) -> io::Result<Found> {
+fn look_at(mut file: File) -> io::Result<(Found, Option<Stamp>)> {
     let stat = rustix::fs::fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Ok(Found::Special);
+        return Ok((Found::Special, None));
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     let id = stream_id(&mut file, size)?;
-    Ok(Found::Entry(Entry { mode: mode_of(stat.st_mode), id }, stat.st_mode & 0o7777))
+    let entry = Entry { mode: mode_of(stat.st_mode), id };
+    Ok((Found::Entry(entry, stat.st_mode & 0o7777), Some(Stamp::of(&stat))))
 }
 
 /// A file's mode as git would record it.
@@ -424,11 +429,18 @@ fn mode_of(bits: u32) -> Mode {
 fn stream_id(file: &mut File, size: u64) -> io::Result<Oid> {
     let mut hash = Sha1::new();
     hash.update(format!("blob {size}\0"));
-    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).clamp(1, 1 << 16)];
+    // One byte more than it has: a read that comes back short was the last, and nothing has to be asked again.
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).clamp(1, 1 << 16) + 1];
+    let mut seen = 0;
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(Oid(hash.finalize().into())),
-            Ok(n) => hash.update(&buffer[..n]),
+            Ok(n) => {
+                hash.update(&buffer[..n]);
+                seen += n as u64;
+                if n == 0 || seen == size && n < buffer.len() {
+                    return Ok(Oid(hash.finalize().into()));
+                }
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }

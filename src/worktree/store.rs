@@ -1,10 +1,11 @@
 //! Objects of the private repository: blobs and trees, never commits.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use flate2::read::ZlibDecoder;
 use git2::{ObjectType, Odb, Repository};
 use sha1::{Digest, Sha1};
 
@@ -48,14 +49,29 @@ impl Store {
 
     /// Whether an object is here.
     pub fn has(&self, id: Oid) -> bool {
-        self.odb().is_ok_and(|odb| odb.exists(raw(id)))
+        self.loose_path(id).exists() || self.odb().is_ok_and(|odb| odb.exists(raw(id)))
+    }
+
+    fn loose_path(&self, id: Oid) -> PathBuf {
+        let name = id.to_string();
+        self.dir.join("objects").join(&name[..2]).join(&name[2..])
+    }
+
+    /// A blob that lies by itself in the private repository: its size and its bytes, streamed. What was fetched
+    /// or captured a moment ago lies there; opening it here asks the disk once where the library asks five times.
+    fn loose_blob(&self, id: Oid) -> Option<(u64, impl Read + use<>)> {
+        let file = std::fs::File::open(self.loose_path(id)).ok()?;
+        let packed = ZlibDecoder::new_with_buf(file, vec![0; 16 << 10]);
+        let mut stream = BufReader::with_capacity(16 << 10, packed);
+        let mut head = Vec::new();
+        stream.by_ref().take(32).read_until(0, &mut head).ok()?;
+        let size = std::str::from_utf8(head.strip_prefix(b"blob ")?.strip_suffix(b"\0")?).ok()?;
+        Some((size.parse().ok()?, stream))
     }
 
     /// Waits until an object that lies here by itself is on the disk; the user's own are git's matter.
     fn sync(&self, id: Oid) -> io::Result<()> {
-        let name = id.to_string();
-        let path = self.dir.join("objects").join(&name[..2]).join(&name[2..]);
-        match std::fs::File::open(path) {
+        match std::fs::File::open(self.loose_path(id)) {
             Ok(file) => file.sync_data(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
@@ -64,6 +80,9 @@ impl Store {
 
     /// A blob's size in bytes; `None` if it is not here.
     pub fn blob_size(&self, id: Oid) -> Result<Option<u64>, Error> {
+        if let Some((size, _)) = self.loose_blob(id) {
+            return Ok(Some(size));
+        }
         match self.odb()?.read_header(raw(id)) {
             Ok((size, ObjectType::Blob)) => Ok(Some(size as u64)),
             Ok(_) => Err(Error::NotABlob { id }),
@@ -116,10 +135,8 @@ impl Store {
     /// what the id says, or it is an error.
     pub fn copy_blob(&self, id: Oid, out: &mut dyn Write) -> Result<u64, Error> {
         let write = |e| Error::io(&self.dir, e);
-        let odb = self.odb()?;
-        // An object that lies by itself is opened once; the library cannot stream packed ones.
-        if let Ok((mut stream, size, ObjectType::Blob)) = odb.reader(raw(id)) {
-            let mut out = Hashing::new(out, size as u64);
+        if let Some((size, mut stream)) = self.loose_blob(id) {
+            let mut out = Hashing::new(out, size);
             let copied = io::copy(&mut stream, &mut out).map_err(write)?;
             return if out.id() == id { Ok(copied) } else { Err(Error::Missing { id }) };
         }

@@ -60,20 +60,22 @@ impl<'a> Hands<'a> {
         self.root.free_bytes()
     }
 
-    /// The stamp of what lies at the path, if that file has been at rest for a while.
-    pub(super) fn stamp(&self, path: &RelPath) -> Option<Stamp> {
-        let stamp = self.dir(path.parent()).ok()?.stamp(path.file_name()).ok()??;
-        stamp.at_rest(SystemTime::now()).then_some(stamp)
-    }
-
     /// What lies at the path, hashed.
     pub(super) fn look(&self, path: &RelPath) -> Result<Found, Error> {
+        Ok(self.look_stamped(path)?.0)
+    }
+
+    /// The same with the stamp of a file that has been at rest for a while.
+    pub(super) fn look_stamped(&self, path: &RelPath) -> Result<(Found, Option<Stamp>), Error> {
         let look = || match self.dir(path.parent()) {
-            Ok(dir) => dir.look(path.file_name()),
-            Err(e) if is_no_folder(&e) => Ok(Found::NoFolder),
+            Ok(dir) => dir.look_stamped(path.file_name()),
+            Err(e) if is_no_folder(&e) => Ok((Found::NoFolder, None)),
             Err(e) => Err(e),
         };
-        look().map_err(failed("read", path))
+        // Taken first: the clock only moves on while the bytes are read.
+        let now = SystemTime::now();
+        let (found, stamp) = look().map_err(failed("read", path))?;
+        Ok((found, stamp.filter(|stamp| stamp.at_rest(now))))
     }
 
     /// Whether what was found is this entry (`None`: nothing there).

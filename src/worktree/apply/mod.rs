@@ -351,9 +351,7 @@ fn inspect(hands: &Hands<'_>, steps: &[Change]) -> Result<Vec<Sight>, Error> {
     let mut reachable: HashMap<RelPath, bool> = HashMap::new();
     let mut sights = Vec::with_capacity(steps.len());
     for step in steps {
-        // Taken before the bytes are read: a write in between spoils the stamp, not the reading.
-        let stamp = step.before.and_then(|_| hands.stamp(&step.path));
-        let found = hands.look(&step.path)?;
+        let (found, stamp) = hands.look_stamped(&step.path)?;
         let is = |entry| hands.is(found, entry);
         let sight = match (step.before, step.after) {
             (_, after) if is(after) => Sight::Already,
