@@ -131,8 +131,10 @@ pub enum Event {
         /// The meaning.
         event: AgentEvent,
     },
-    /// Output that could not be shown; `logs` has it.
+    /// Output that is not kept: there was too much of it.
     Gap {
+        /// Of which stream.
+        stream: Stream,
         /// First missing byte.
         from: u64,
         /// First byte after it.

@@ -8,9 +8,8 @@ use super::sandbox::{self, Ready};
 use super::service::Service;
 use super::{Context, Summary};
 use crate::agent::{Kind, Parser};
-use crate::daytona::files::Download;
 use crate::error::Failure;
-use crate::event::{Event, Origin, Phase, Stream};
+use crate::event::{Origin, Phase};
 use crate::exit::{ErrorCode, Exit};
 use crate::run::{Offsets, RunRef};
 use crate::state::{RunKind, RunRecord};
@@ -52,48 +51,17 @@ pub async fn logs(
     let ready = cx.until_signal(reach(cx, &open, &service, &record)).await?;
     let run = run_ref(&ready, &record);
     run::mask_lent(cx, &record).await;
-    if following {
-        let reader = Reader::new("logs", None, false, true, Offsets { out: from, err: 0 });
-        let from = Offsets { out: from, err: 0 };
-        let watch =
-            Watch { from, leave: true, ..Watch::of(cx, &ready, run, false).without_limits() };
-        let followed = follow(cx, watch, reader).await?;
-        return match followed.signal {
-            Some(signal) => Err(super::ended_by(signal)),
-            None => Ok(Exit::Ok.into()),
-        };
+    if !following && !crate::run::state(&ready.toolbox, &run).await?.started {
+        let message = format!("nothing is recorded of run `{}`", record.id);
+        return Err(Failure::new(ErrorCode::RunNotFound, message).into());
     }
-    for (file, stream, from) in [("out", Stream::Stdout, from), ("err", Stream::Stderr, 0)] {
-        let mut download = ready.toolbox.download(&format!("{}/{file}", run.dir), from).await?;
-        print(cx, &mut download, stream).await?;
-    }
-    Ok(Exit::Ok.into())
-}
-
-async fn print(cx: &Context, download: &mut Download, stream: Stream) -> anyhow::Result<()> {
-    let mut lines = crate::agent::Lines::at(download.offset());
-    let mut ready = Vec::new();
-    while let Some(chunk) = download.chunk().await? {
-        lines.push(&chunk, |line| ready.push(line));
-        cx.reporter.output(stream, chunk).await;
-        tell(cx, stream, &mut ready).await;
-    }
-    lines.finish(|line| ready.push(line));
-    tell(cx, stream, &mut ready).await;
-    Ok(())
-}
-
-async fn tell(cx: &Context, stream: Stream, lines: &mut Vec<crate::agent::Line>) {
-    for line in lines.drain(..) {
-        let event = Event::AgentOutput {
-            kind: crate::event::OutputKind::Text,
-            stream,
-            data: Some(String::from_utf8_lossy(&line.bytes).into_owned()),
-            json: None,
-            offset: line.offset,
-            partial: line.partial,
-        };
-        cx.reporter.event(event).await;
+    let from = Offsets { out: from, err: 0 };
+    let reader = Reader::new("logs", None, false, true, from);
+    let watch = Watch::of(cx, &ready, run, false).without_limits();
+    let watch = Watch { from, leave: true, once: !following, ..watch };
+    match follow(cx, watch, reader).await?.signal {
+        Some(signal) => Err(super::ended_by(signal)),
+        None => Ok(Exit::Ok.into()),
     }
 }
 

@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(250);
 const STOP_SLACK: Duration = Duration::from_secs(3);
 /// Between TERM and KILL for a run whose time is up: nobody waits, and it may have something to save.
 const LIMIT_GRACE: Duration = Duration::from_secs(10);
+/// Bytes kept of each recorded stream: far more than anybody reads, and less than a small disk holds.
+const LOG_MAX: u64 = 1 << 30;
 /// The sandbox ends a run whose time is up by itself. If it does not, we do, so much later.
 const NET: Duration = Duration::from_secs(20);
 /// Once its run's time is up, a reader of ours that takes nothing for so long is given up.
@@ -59,6 +61,8 @@ pub struct Watch<'w> {
     pub net: Duration,
     /// Leave after a signal without stopping the run.
     pub leave: bool,
+    /// Take what is recorded by now, and leave.
+    pub once: bool,
     /// How long the service may be out of reach. A server on this machine that does not answer for a while
     /// is gone; the next command starts a new one, which finds the run.
     pub patience: Duration,
@@ -78,6 +82,7 @@ impl<'w> Watch<'w> {
             idle: cx.config.idle_timeout.filter(|_| asked("idle-timeout")),
             net: if fresh { NET } else { Duration::ZERO },
             leave: false,
+            once: false,
             patience: ready.patience,
         }
     }
@@ -94,6 +99,7 @@ pub fn limits(cx: &Context) -> Limits {
         total: Some(cx.config.timeout).filter(|t| !t.is_zero()),
         idle: cx.config.idle_timeout,
         grace: LIMIT_GRACE,
+        log: Some(LOG_MAX),
     }
 }
 
@@ -107,8 +113,12 @@ pub async fn follow(
     watch: Watch<'_>,
     mut reader: Reader,
 ) -> anyhow::Result<Followed> {
-    let options =
-        ViewOptions { fresh: watch.fresh, budget: watch.patience, ..ViewOptions::default() };
+    let options = ViewOptions {
+        fresh: watch.fresh,
+        once: watch.once,
+        budget: watch.patience,
+        ..ViewOptions::default()
+    };
     let mut view = view::follow(watch.toolbox, &watch.run, watch.from, options);
     let later = |limit: Option<Duration>| limit.map(|l| l + watch.net);
     let mut deadlines = Deadlines::new(later(watch.timeout), later(watch.idle), since_boot());
@@ -149,6 +159,10 @@ pub async fn follow(
                     connected = true;
                     deadlines.heard();
                     reader.take(cx, stream, bytes);
+                }
+                Some(Ok(Seen::Gap { stream, from, to })) => {
+                    deadlines.heard();
+                    reader.gap(stream, from, to);
                 }
                 Some(Ok(Seen::Trouble { attempt, why })) => {
                     connected = false;
@@ -191,6 +205,7 @@ async fn end_it(
                     reader.take(cx, stream, bytes);
                     reader.pour(cx).await;
                 }
+                Seen::Gap { stream, from, to } => reader.gap(stream, from, to),
                 Seen::End { .. } => return,
                 Seen::Trouble { .. } => {}
             }

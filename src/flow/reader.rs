@@ -73,6 +73,21 @@ impl Reader {
         }
     }
 
+    /// Bytes are missing: a line does not go on behind them.
+    pub fn gap(&mut self, stream: run::Stream, from: u64, to: u64) {
+        let stream = shown(stream);
+        let mut lines = Vec::new();
+        self.lines[stream as usize].finish(|line| lines.push(line));
+        self.lines[stream as usize] = Lines::at(to);
+        for line in lines {
+            self.line(stream, line);
+        }
+        if stream == Stream::Stdout {
+            self.offset = to;
+        }
+        self.tell(Event::Gap { stream, from, to, reason: "log_limit".to_owned() });
+    }
+
     /// The live output was lost and is taken up again.
     pub fn trouble(&mut self, attempt: u32, why: &str) {
         let code = "stream.reconnecting".to_owned();

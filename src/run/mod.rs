@@ -5,9 +5,10 @@
 //! [`terminal`] is for a command that somebody types at; [`stop`] ends everything that carries the run's marker; [`outcome`] says what it all came to.
 //!
 //! Files of a run: `start/` (claimed), `began` (seconds since the epoch), `cmd`, `stdin`, `tty`, `out`,
-//! `err`, `pid`, `limits`, `ended` (why it was ended, written before the first signal), `exit` (written by
+//! `err`, `pid`, `limits`, `out.hole` and `err.hole` (what they no longer hold), `ended` (why it was ended, written before the first signal), `exit` (written by
 //! rename, so it is there whole or not at all).
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::daytona::script::{Script, said};
@@ -15,6 +16,7 @@ use crate::daytona::{Error, Toolbox};
 
 use outcome::Stop;
 
+mod frames;
 pub mod outcome;
 pub mod start;
 pub mod stop;
@@ -91,6 +93,42 @@ pub struct RunState {
     pub sizes: Offsets,
     /// Why it was ended, if it did not end by itself.
     pub why: Option<Stop>,
+    /// What is no longer held of the two streams.
+    pub holes: [Hole; 2],
+}
+
+/// Bytes that a record gave up because there were too many. Empty if it gave up none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hole {
+    /// The offset of the first one.
+    pub from: u64,
+    /// The offset after the last one.
+    pub to: u64,
+}
+
+/// What there is of a stream from an offset on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Bytes that can be read.
+    Bytes(Range<u64>),
+    /// Bytes that are gone.
+    Gap(Range<u64>),
+}
+
+impl RunState {
+    /// The next piece of a stream; `None` at its end.
+    pub fn piece(&self, stream: Stream, from: u64) -> Option<Piece> {
+        let (size, hole) = (self.sizes.of(stream), self.holes[stream as usize]);
+        if from >= size {
+            None
+        } else if from >= hole.to {
+            Some(Piece::Bytes(from..size))
+        } else if from >= hole.from {
+            Some(Piece::Gap(from..hole.to))
+        } else {
+            Some(Piece::Bytes(from..size.min(hole.from)))
+        }
+    }
 }
 
 /// A run as [`list`] finds it.
@@ -129,7 +167,12 @@ pub fn heard_state(result: &str) -> Option<RunState> {
     let (started, alive) = (flag()?, flag()?);
     let sizes = Offsets { out: words.next()?.parse().ok()?, err: words.next()?.parse().ok()? };
     let why = words.next().and_then(Stop::remembered);
-    Some(RunState { exit, started, alive, sizes, why })
+    let mut hole = || {
+        let mut number = || words.next()?.parse().ok();
+        Some(Hole { from: number()?, to: number()? })
+    };
+    let holes = [hole().unwrap_or_default(), hole().unwrap_or_default()];
+    Some(RunState { exit, started, alive, sizes, why, holes })
 }
 
 /// The runs of a sandbox, below the folder of all runs. One round trip.
@@ -151,7 +194,9 @@ fn listed((_, rest): (&str, &str)) -> Option<RunListed> {
     let alive = words.next()? == "1";
     let sizes = Offsets { out: words.next()?.parse().ok()?, err: words.next()?.parse().ok()? };
     let why = words.next().and_then(Stop::remembered);
-    Some(RunListed { id, began, state: RunState { exit, started: true, alive, sizes, why } })
+    let holes = Default::default();
+    let state = RunState { exit, started: true, alive, sizes, why, holes };
+    Some(RunListed { id, began, state })
 }
 
 fn not_understood(what: &str, result: &str) -> Error {
@@ -165,6 +210,23 @@ fn not_understood(what: &str, result: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hole_is_walked_around() {
+        let state = heard_state("SBX1 run-state - 1 1 100 9 - 20 60 0 0").unwrap();
+        let mut pieces = Vec::new();
+        let mut at = 5;
+        while let Some(piece) = state.piece(Stream::Out, at) {
+            at = match &piece {
+                Piece::Bytes(range) | Piece::Gap(range) => range.end,
+            };
+            pieces.push(piece);
+        }
+        assert_eq!(pieces, [Piece::Bytes(5..20), Piece::Gap(20..60), Piece::Bytes(60..100)]);
+        assert_eq!(state.piece(Stream::Out, 30), Some(Piece::Gap(30..60)));
+        assert_eq!(state.piece(Stream::Err, 0), Some(Piece::Bytes(0..9)));
+        assert_eq!(state.piece(Stream::Err, 9), None);
+    }
 
     #[test]
     fn the_state_of_a_run_is_read_from_our_own_line() {

@@ -45,6 +45,9 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// Between TERM and KILL.
     pub grace: Duration,
+    /// Bytes that are kept of each recorded stream: its beginning and its end; `None` is all of it. A bound
+    /// that is looked at once a second, and only where the sandbox can give up the middle of a file.
+    pub log: Option<u64>,
 }
 
 impl Limits {
@@ -52,9 +55,9 @@ impl Limits {
     fn file(self) -> Option<String> {
         let seconds = |d: Duration| d.as_secs() + u64::from(d.subsec_nanos() > 0);
         let limit = |d: Option<Duration>| d.map_or(0, |d| seconds(d).max(1));
-        (self.total.is_some() || self.idle.is_some()).then(|| {
-            format!("{} {} {}\n", limit(self.total), limit(self.idle), seconds(self.grace))
-        })
+        let (total, idle, grace) = (limit(self.total), limit(self.idle), seconds(self.grace));
+        let log = self.log.unwrap_or_default();
+        (total + idle + log > 0).then(|| format!("{total} {idle} {grace} {log}\n"))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::RunRef;
+use super::frames::GO;
 use crate::daytona::pty::{Pty, PtyEvent, PtyOptions};
 use crate::daytona::script::quote;
 use crate::daytona::{Error, Toolbox};
@@ -15,8 +16,6 @@ use crate::daytona::{Error, Toolbox};
 const PING: Duration = Duration::from_secs(15);
 /// Without any frame for this long, the connection is dead.
 const DEAD: Duration = Duration::from_secs(45);
-/// What the terminal prints before the command's own output.
-const GO: &[u8] = b"\x01GO\x02";
 
 /// What a terminal tells.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,13 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::frames::{Frame, Framing};
 use super::outcome::Stop;
-use super::{Offsets, RunRef, Stream, state};
+use super::{Offsets, Piece, RunRef, Stream, state};
 use crate::daytona::pty::{Pty, PtyEvent, PtyOptions};
 use crate::daytona::script::quote;
 use crate::daytona::{Error, Toolbox, retry};
@@ -22,6 +23,8 @@ use crate::daytona::{Error, Toolbox, retry};
 pub struct ViewOptions {
     /// The run was started just now: nothing to catch up before the terminal opens.
     pub fresh: bool,
+    /// Tell what is recorded by now, and end.
+    pub once: bool,
     /// Between two pings.
     pub ping: Duration,
     /// Without any frame for this long, the connection is dead.
@@ -38,6 +41,7 @@ impl Default for ViewOptions {
     fn default() -> Self {
         Self {
             fresh: true,
+            once: false,
             ping: Duration::from_secs(15),
             dead: Duration::from_secs(45),
             open: Duration::from_secs(15),
@@ -50,7 +54,7 @@ impl Default for ViewOptions {
 /// What the view tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
-    /// Output. Pieces of one stream come in order, without gap or overlap.
+    /// Output. Pieces of one stream come in order, without overlap; what is missing is told as a gap.
     Bytes {
         /// Of which stream.
         stream: Stream,
@@ -58,6 +62,15 @@ pub enum Seen {
         offset: u64,
         /// What was written.
         bytes: Bytes,
+    },
+    /// Output that the record no longer holds: there was too much of it.
+    Gap {
+        /// Of which stream.
+        stream: Stream,
+        /// The offset of the first byte that is missing.
+        from: u64,
+        /// The offset after the last one.
+        to: u64,
     },
     /// The live connection was lost; the run goes on and nothing is missing.
     Trouble {
@@ -87,10 +100,8 @@ pub struct View {
 
 /// Pieces that wait for a slow consumer; with pieces of at most 64 KiB about 1 MiB.
 const QUEUE: usize = 16;
-/// Rest of the terminal's preamble that is thrown away: prompts, echo, messages of the day.
-const PREAMBLE: usize = 256 << 10;
-/// What the view prints first.
-const GO: &[u8] = b"\x01GO\x02";
+/// Bytes that are fetched before the holes are looked at again: what is read must still be there.
+const PASS: u64 = 8 << 20;
 /// Looks without a living process before a run counts as lost; more before its runner is up.
 const LOST_LOOKS: u32 = 3;
 const LOST_LOOKS_EARLY: u32 = 12;
@@ -196,7 +207,7 @@ impl Watcher {
                 Err(error) => return Err(error),
             };
             reached = Instant::now();
-            if state.exit.is_some() {
+            if state.exit.is_some() || self.options.once {
                 return self.end(state.exit, state.why).await;
             }
             gone = if state.alive { 0 } else { gone + 1 };
@@ -213,23 +224,47 @@ impl Watcher {
 
     /// Asks what is recorded and fetches what was not told yet; `None` if nobody listens.
     async fn truth(&mut self) -> Result<Option<super::RunState>, Error> {
-        let state = state(&self.toolbox, &self.run).await?;
+        let mut state = state(&self.toolbox, &self.run).await?;
         for stream in [Stream::Out, Stream::Err] {
-            if state.sizes.of(stream) <= self.at.of(stream) {
-                continue;
-            }
-            let path = format!("{}/{}", self.run.dir, stream.file());
-            let mut download = self.toolbox.download(&path, self.at.of(stream)).await?;
-            while self.at.of(stream) < state.sizes.of(stream)
-                && let Some(bytes) = download.chunk().await?
-            {
-                let offset = self.at.of(stream);
-                if self.output(stream, offset, bytes).await.is_none_or(|gap| gap) {
+            while let Some(piece) = state.piece(stream, self.at.of(stream)) {
+                let end = match piece {
+                    Piece::Gap(range) => {
+                        if self.gap(stream, range.start, range.end).await.is_none() {
+                            return Ok(None);
+                        }
+                        continue;
+                    }
+                    Piece::Bytes(range) => range.end.min(range.start + PASS),
+                };
+                if !self.fetch(stream, end).await? {
                     return Ok(None);
+                }
+                if self.at.of(stream) < end {
+                    break;
+                }
+                if end < state.sizes.of(stream) {
+                    // Only the holes: the sizes go with the exit status that was seen with them.
+                    state.holes = super::state(&self.toolbox, &self.run).await?.holes;
                 }
             }
         }
         Ok(Some(state))
+    }
+
+    /// Fetches a stream up to an offset; `false` if nobody listens.
+    async fn fetch(&mut self, stream: Stream, end: u64) -> Result<bool, Error> {
+        let path = format!("{}/{}", self.run.dir, stream.file());
+        let mut download = self.toolbox.download(&path, self.at.of(stream)).await?;
+        while self.at.of(stream) < end
+            && let Some(mut bytes) = download.chunk().await?
+        {
+            let offset = self.at.of(stream);
+            bytes.truncate(usize::try_from(end - offset).unwrap_or(usize::MAX));
+            if self.output(stream, offset, bytes).await.is_none_or(|gap| gap) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn end(&mut self, exit: Option<i32>, why: Option<Stop>) -> Result<(), Error> {
@@ -332,6 +367,11 @@ impl Watcher {
                         Some(false) => {}
                     }
                 }
+                Frame::Gap { stream, from, to } => match self.gap(stream, from, to).await {
+                    None => return Some(Round::Unheard),
+                    Some(true) => return Some(Round::Cut("the view left a gap".into())),
+                    Some(false) => {}
+                },
                 Frame::End { exit, why, sizes } if sizes == self.at => {
                     return Some(Round::Ended(exit, why));
                 }
@@ -352,6 +392,19 @@ impl Watcher {
         if !bytes.is_empty() {
             *self.at.of_mut(stream) += bytes.len() as u64;
             self.say(Seen::Bytes { stream, offset: at, bytes }).await?;
+        }
+        Some(false)
+    }
+
+    /// Tells that bytes are no longer held, as far as they were not told. Answers as [`Self::output`].
+    async fn gap(&mut self, stream: Stream, from: u64, to: u64) -> Option<bool> {
+        let at = self.at.of(stream);
+        if from > at {
+            return Some(true);
+        }
+        if to > at {
+            *self.at.of_mut(stream) = to;
+            self.say(Seen::Gap { stream, from: at, to }).await?;
         }
         Some(false)
     }
@@ -386,169 +439,5 @@ pub async fn keep_alive(toolbox: Toolbox, every: Duration) {
         if let Err(error) = toolbox.client().touch(toolbox.sandbox_id()).await {
             tracing::debug!(%error, "the sandbox could not be kept awake");
         }
-    }
-}
-
-/// One thing the view prints.
-#[derive(Debug, PartialEq, Eq)]
-enum Frame {
-    Bytes { stream: Stream, offset: u64, bytes: Bytes },
-    End { exit: i32, why: Option<Stop>, sizes: Offsets },
-    Lost,
-}
-
-/// Reads frames from bytes that come in any cut.
-#[derive(Debug)]
-enum Framing {
-    /// Before the view's first word.
-    Preamble { tail: BytesMut, dropped: usize },
-    /// Within a frame's first line.
-    Head(BytesMut),
-    /// Within a frame's bytes.
-    Body { stream: Stream, offset: u64, left: u64 },
-}
-
-impl Default for Framing {
-    fn default() -> Self {
-        Self::Preamble { tail: BytesMut::new(), dropped: 0 }
-    }
-}
-
-impl Framing {
-    fn begun(&self) -> bool {
-        !matches!(self, Self::Preamble { .. })
-    }
-
-    fn feed(&mut self, mut input: Bytes, frames: &mut Vec<Frame>) -> Result<(), String> {
-        while !input.is_empty() {
-            match self {
-                Self::Preamble { tail, dropped } => {
-                    tail.extend_from_slice(&input);
-                    *dropped += input.len();
-                    input.clear();
-                    if let Some(place) = memchr::memmem::find(tail, GO) {
-                        input = tail.split_off(place + GO.len()).freeze();
-                        *self = Self::Head(BytesMut::new());
-                    } else if *dropped > PREAMBLE {
-                        return Err("the terminal talks and does not begin".into());
-                    } else {
-                        let keep = tail.len().min(GO.len() - 1);
-                        tail.advance(tail.len() - keep);
-                    }
-                }
-                Self::Head(line) => {
-                    let end = memchr::memchr(b'\n', &input);
-                    let piece = input.split_to(end.map_or(input.len(), |at| at + 1));
-                    line.extend_from_slice(&piece);
-                    if line.len() > 80 {
-                        return Err("the view is garbled".into());
-                    }
-                    if end.is_some() {
-                        *self = head(line).ok_or("the view is garbled")?.into_state(frames);
-                    }
-                }
-                Self::Body { stream, offset, left } => {
-                    let bytes = input.split_to((*left).min(input.len() as u64) as usize);
-                    let (stream, at) = (*stream, *offset);
-                    *offset += bytes.len() as u64;
-                    *left -= bytes.len() as u64;
-                    if *left == 0 {
-                        *self = Self::Head(BytesMut::new());
-                    }
-                    frames.push(Frame::Bytes { stream, offset: at, bytes });
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-enum Head {
-    Body(Stream, u64, u64),
-    Frame(Frame),
-}
-
-impl Head {
-    fn into_state(self, frames: &mut Vec<Frame>) -> Framing {
-        match self {
-            Self::Body(stream, offset, left) if left > 0 => Framing::Body { stream, offset, left },
-            Self::Body(..) => Framing::Head(BytesMut::new()),
-            Self::Frame(frame) => {
-                frames.push(frame);
-                Framing::Head(BytesMut::new())
-            }
-        }
-    }
-}
-
-fn head(line: &[u8]) -> Option<Head> {
-    let line = std::str::from_utf8(line).ok()?.trim_end_matches(['\r', '\n']);
-    let mut words = line.split(' ');
-    let word = words.next()?;
-    let mut number = || words.next()?.parse::<u64>().ok();
-    Some(match word {
-        "SBXO" => Head::Body(Stream::Out, number()?, number()?),
-        "SBXE" => Head::Body(Stream::Err, number()?, number()?),
-        "SBXX" => {
-            let exit = i32::try_from(number()?).ok()?;
-            let sizes = Offsets { out: number()?, err: number()? };
-            let why = words.next().and_then(Stop::remembered);
-            Head::Frame(Frame::End { exit, why, sizes })
-        }
-        "SBXL" => Head::Frame(Frame::Lost),
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn joined(frames: Vec<Frame>) -> (Vec<u8>, Vec<u8>, Vec<Frame>) {
-        let (mut out, mut err, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-        for frame in frames {
-            match frame {
-                Frame::Bytes { stream, offset, bytes } => {
-                    let all = if stream == Stream::Out { &mut out } else { &mut err };
-                    assert_eq!(offset, all.len() as u64);
-                    all.extend_from_slice(&bytes);
-                }
-                other => rest.push(other),
-            }
-        }
-        (out, err, rest)
-    }
-
-    proptest! {
-        #[test]
-        fn any_split_gives_the_same_frames(
-            out in prop::collection::vec(any::<u8>(), 0..300),
-            err in prop::collection::vec(any::<u8>(), 0..300),
-            cuts in prop::collection::vec(1usize..40, 1..60),
-        ) {
-            let mut wire = b"$ stty; printf '\\001GO\\002'\r\n\x01G\x1b[?2004h\x01GO\x02".to_vec();
-            wire.extend(format!("SBXO 0 {}\n", out.len()).bytes().chain(out.iter().copied()));
-            wire.extend(format!("SBXE 0 {}\n", err.len()).bytes().chain(err.iter().copied()));
-            wire.extend(format!("SBXX 7 {} {} idle\n", out.len(), err.len()).bytes());
-            let (mut framing, mut frames, mut rest) = (Framing::default(), Vec::new(), &wire[..]);
-            for cut in cuts.iter().cycle() {
-                if rest.is_empty() { break; }
-                let (piece, tail) = rest.split_at((*cut).min(rest.len()));
-                framing.feed(Bytes::copy_from_slice(piece), &mut frames).unwrap();
-                rest = tail;
-            }
-            let sizes = Offsets { out: out.len() as u64, err: err.len() as u64 };
-            let end = Frame::End { exit: 7, why: Some(Stop::Silent), sizes };
-            prop_assert_eq!(joined(frames), (out, err, vec![end]));
-        }
-    }
-
-    #[test]
-    fn what_is_no_frame_is_not_taken_for_one() {
-        let mut framing = Framing::Head(BytesMut::new());
-        assert!(
-            framing.feed(Bytes::from_static(b"bash: no such file\n"), &mut Vec::new()).is_err()
-        );
     }
 }

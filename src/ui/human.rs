@@ -73,12 +73,12 @@ impl Human {
                     ),
                 );
             }
-            Event::Gap { from, to, reason } => {
+            Event::Gap { from, to, .. } => {
                 let lost = human_bytes(to.saturating_sub(*from));
                 self.warning(
                     &mut text,
-                    &format!("{lost} of output were not shown ({reason})"),
-                    Some("`sandbox-coder logs` has them"),
+                    &format!("{lost} of output are missing here: there was too much to keep"),
+                    None,
                 );
             }
             Event::Heartbeat { phase, idle_s, .. } => {

@@ -7,6 +7,6 @@ for D in "$RUNS"/*; do
   w=-; [ ! -e "$D/ended" ] || w=$(cat "$D/ended")
   t=$(cat "$D/began" 2>/dev/null); alive=0
   case "$live" in *" $R "*) alive=1 ;; esac
-  say run-listed "$R" "${t:-0}" $e $alive $(size "$D/out") $(size "$D/err") $w
+  say run-listed "$R" "${t:-0}" $e $alive $(size "$D/out") $(size "$D/err") ${w:-stopped}
 done
 :

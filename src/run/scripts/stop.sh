@@ -5,4 +5,4 @@ finish
 e=-; [ ! -e "$D/exit" ] || e=$(cat "$D/exit")
 w=-; [ ! -e "$D/ended" ] || w=$(cat "$D/ended")
 left=0; ! sweep 0 || left=1
-say run-stopped $e $left $w
+say run-stopped $e $left ${w:-stopped}

@@ -370,3 +370,29 @@ fn a_detached_run_keeps_its_sandbox_up_for_its_time() {
     assert_eq!(interval(&attached), 195);
     assert_eq!(interval(&cx.run(["pull", "--json"]).exits(0)), 60);
 }
+
+#[test]
+fn logs_begin_anywhere_and_follow_to_the_end() {
+    let cx = TestContext::new(&[]);
+    let mut run = agent(
+        &cx,
+        "echo one; echo two; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo three",
+        &[],
+    );
+    run.until("\"data\":\"two\"");
+    assert_eq!(cx.run(["logs"]).exits(0).stdout, "one\ntwo\n");
+    assert_eq!(cx.run(["logs", "--from", "4"]).exits(0).stdout, "two\n");
+    assert_eq!(cx.run(["logs", "--from", "4000"]).exits(0).stdout, "");
+    let mut following = Running::start(cx.command(["logs", "--follow", "--json"]));
+    following.until("\"data\":\"two\"");
+    let id = run.seen.iter().find_map(|l| l.split("\"run\":\"").nth(1)).unwrap()[..12].to_owned();
+    let _ = cx.run(["exec", "--no-sync", "--", "touch", "/tmp/go"]).exits(0);
+    run.end().exits(0);
+    let followed = following.end().exits(0);
+    assert!(followed.stdout.contains("\"data\":\"three\""), "{}", followed.stdout);
+    // The command that said `go` came later; the first run is asked for by name.
+    assert_eq!(cx.run(["logs", &id]).exits(0).stdout, "one\ntwo\nthree\n");
+    let _ = cx.run(["logs", "nameless"]).exits(2);
+    let status = cx.run(["status", "--json"]).exits(0).stdout;
+    assert!(status.matches(&id).count() == 1 && status.contains("\"runs\""), "{status}");
+}

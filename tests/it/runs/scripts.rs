@@ -292,7 +292,7 @@ fn a_sweep_ends_whatever_carries_the_marker() {
 /// Limits with a second between TERM and KILL.
 fn limits(total: Option<u64>, idle: Option<u64>) -> Limits {
     let seconds = |s: Option<u64>| s.map(Duration::from_secs);
-    Limits { total: seconds(total), idle: seconds(idle), grace: Duration::from_secs(1) }
+    Limits { total: seconds(total), idle: seconds(idle), grace: Duration::from_secs(1), log: None }
 }
 
 const DEAF: &str = "trap '' TERM; echo up; while :; do sleep 0.2; done";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sandbox_coder::run::outcome::Stop;
 use sandbox_coder::run::start::Started;
-use sandbox_coder::run::view::{Seen, ViewOptions, follow};
+use sandbox_coder::run::view::{Seen, View, ViewOptions, follow};
 use sandbox_coder::run::{Offsets, list, stop};
 use sha2::{Digest as _, Sha256};
 
@@ -107,6 +107,7 @@ async fn a_slow_reader_of_a_flood_loses_nothing() {
             }
             Seen::End { exit: status, .. } => exit = status,
             Seen::Trouble { .. } => {}
+            Seen::Gap { .. } => panic!("nothing was given up"),
         }
     }
     view.close().await;
@@ -114,6 +115,77 @@ async fn a_slow_reader_of_a_flood_loses_nothing() {
     assert_eq!((exit, at), (Some(0), record.len() as u64));
     assert!(hash.finalize() == Sha256::digest(&record));
     assert!(toolbox.pty_list().await.unwrap().sessions.is_empty());
+}
+
+/// Where the file system can give up the middle of a file.
+fn punches(dir: &std::path::Path) -> bool {
+    let probe = dir.join("probe");
+    std::fs::write(&probe, "x").unwrap();
+    let mut punch = std::process::Command::new("fallocate");
+    punch.args(["-p", "-o", "0", "-l", "1"]).arg(&probe).output().is_ok_and(|o| o.status.success())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_without_end_keeps_its_beginning_and_its_end_and_says_what_is_missing() {
+    let place = Place::new().await;
+    if !punches(place.home.path()) {
+        eprintln!("skipped: no holes in files here");
+        return;
+    }
+    let toolbox = place.toolbox(place.addr).await;
+    const LOG: u64 = 8 << 20;
+    // Every line names its own offset. It goes on until the record has given something up, and a little more.
+    let text = "seq -f '%011.0f' 0 12 60000000 | head -c 36000000; \
+        while [ ! -e \"$RUN_DIR/out.hole\" ]; do sleep 0.1; done; sleep 4; echo the-end; exit 5";
+    let mut spec = place.spec(text);
+    spec.env = vec![("RUN_DIR".into(), spec.run.dir.clone())];
+    spec.limits.log = Some(LOG);
+    start(&toolbox, &spec).await;
+    let mut written: Vec<u8> =
+        (0..3_000_000).flat_map(|n| format!("{:011}\n", n * 12).into_bytes()).collect();
+    written.extend_from_slice(b"the-end\n");
+    // One looks on from the start, one comes when all is over, by ranges and by the terminal.
+    let early = follow(&toolbox, &spec.run, Offsets::default(), ViewOptions::default());
+    let (exit, gaps) = whole_but_gaps(early, &written).await;
+    println!("looking on: {gaps:?}");
+    assert_eq!(exit, Some(5));
+    let kept = std::fs::metadata(format!("{}/out", spec.run.dir)).unwrap();
+    let on_disk = std::os::unix::fs::MetadataExt::blocks(&kept) * 512;
+    assert!(kept.len() == 36_000_008 && on_disk < 2 * LOG, "{on_disk} of {}", kept.len());
+    for fresh in [true, false] {
+        let options = ViewOptions { fresh, ..ViewOptions::default() };
+        let view = follow(&toolbox, &spec.run, Offsets::default(), options);
+        let (exit, gaps) = whole_but_gaps(view, &written).await;
+        assert_eq!((exit, gaps.len()), (Some(5), 1), "{gaps:?}");
+        assert!(gaps[0].0 > 0 && gaps[0].1 < kept.len(), "{gaps:?}");
+    }
+}
+
+/// Follows to the end and holds what is there against what was written; tells the status and what was missing.
+async fn whole_but_gaps(mut view: View, wanted: &[u8]) -> (Option<i32>, Vec<(u64, u64)>) {
+    let (mut at, mut gaps) = (0, Vec::new());
+    while let Some(seen) = view.next().await {
+        match seen.unwrap() {
+            Seen::Bytes { offset, bytes, .. } => {
+                assert_eq!(offset, at);
+                let end = at + bytes.len() as u64;
+                assert!(bytes == wanted[at as usize..end as usize], "wrong bytes from {at} on");
+                at = end;
+            }
+            Seen::Gap { from, to, .. } => {
+                assert_eq!(from, at);
+                gaps.push((from, to));
+                at = to;
+            }
+            Seen::Trouble { .. } => {}
+            Seen::End { exit, sizes, .. } => {
+                assert_eq!(sizes.out, at);
+                view.close().await;
+                return (exit, gaps);
+            }
+        }
+    }
+    panic!("no end");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,6 +110,7 @@ pub async fn follow_all(toolbox: &Toolbox, run: &RunRef, options: ViewOptions) -
                 all.extend_from_slice(&bytes);
             }
             Seen::Trouble { .. } => followed.losses += 1,
+            Seen::Gap { .. } => panic!("nothing was given up"),
             Seen::End { exit, sizes, .. } => {
                 let told =
                     Offsets { out: followed.out.len() as u64, err: followed.err.len() as u64 };
