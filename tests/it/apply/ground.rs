@@ -111,7 +111,11 @@ pub struct Ground {
 
 impl Ground {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// A ground in a folder of the caller's choice.
+    pub fn within(dir: tempfile::TempDir) -> Self {
         let root = dir.path().to_owned();
         for folder in ["work/.git/hooks", "state", "guard"] {
             std::fs::create_dir_all(root.join(folder)).unwrap();

@@ -1,27 +1,72 @@
 //! Killed at any moment: one rerun heals, and nothing is lost.
 
-use std::io::{Read, Write};
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sandbox_coder::tree::{Oid, Tree};
+use sandbox_coder::worktree::apply::{self, Objects, Site};
+
 use super::ground::{Files, Ground, Node, assert_same, f, p};
+use crate::support::dice::{Dice, scratch, setting};
 
-const KILLS: u32 = 60;
 const GROUND: &str = "SANDBOX_CODER_TEST_GROUND";
+const OBJECT: &str = "SANDBOX_CODER_TEST_OBJECT";
 
-/// A number that looks random and is the same every time.
-fn noise(seed: u64) -> u64 {
-    let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// When the victim dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Never.
+    Spared,
+    /// This long after it began to apply.
+    After(Duration),
+    /// When it asks for the content of this file, counted from none.
+    Object(u64),
+}
+
+/// A store whose user is killed at one of its questions.
+struct Deadly<'o> {
+    inner: &'o dyn Objects,
+    left: Cell<u64>,
+}
+
+impl Objects for Deadly<'_> {
+    fn size(&self, id: &Oid) -> io::Result<Option<u64>> {
+        self.inner.size(id)
+    }
+
+    fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
+        if self.left.get() == 0 {
+            // Half of the bytes are written by then.
+            let bytes = self.inner.read(id)?;
+            out.write_all(&bytes[..bytes.len() / 2])?;
+            let me = rustix::process::getpid();
+            rustix::process::kill_process(me, rustix::process::Signal::KILL)?;
+        }
+        self.left.set(self.left.get() - 1);
+        self.inner.copy(id, out)
+    }
+
+    fn save(&self, bytes: &[u8]) -> io::Result<Oid> {
+        self.inner.save(bytes)
+    }
+
+    fn pin(&self, run: &str, tree: &Tree) -> io::Result<()> {
+        self.inner.pin(run, tree)
+    }
+
+    fn unpin(&self, run: &str) -> io::Result<()> {
+        self.inner.unpin(run)
+    }
 }
 
 /// Files of all kinds and what becomes of them.
 fn both() -> (Files, Files) {
     let (mut before, mut after) = (Files::new(), Files::new());
-    for n in 0..42_u64 {
+    for n in 0..24_u64 {
         let path = p(format!("d{}/e{}/f{n}", n % 7, n % 3));
         let old = f(&format!("old {n}\n").repeat(1 + n as usize * 9));
         let new = f(&format!("new {n}\n").repeat(1 + n as usize * 11));
@@ -52,98 +97,137 @@ fn victim() {
     let ground = Ground::at(Path::new(&root));
     let (before, after) = both();
     let plan = ground.plan("r1", &before, &after);
-    let mut out = std::io::stdout();
+    let objects =
+        Deadly { inner: &ground.store, left: Cell::new(setting(OBJECT, u64::from(u32::MAX))) };
+    let (top, state) = ground.site();
+    let site = Site { top: &top, state: &state, objects: &objects, file_mode: true };
+    let mut out = io::stdout();
     out.write_all(b"\x01").unwrap();
     out.flush().unwrap();
-    ground.apply(&plan).unwrap();
+    apply::apply(&site, &plan).unwrap();
     out.write_all(b"\x02").unwrap();
     out.flush().unwrap();
 }
 
-/// Starts the victim, lets it live for `life` once it begins to apply, and kills it. How long it really lived.
-fn kill_after(root: &Path, life: Duration) -> Duration {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["apply::kills::victim", "--exact", "--nocapture"])
-        .env(GROUND, root)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+/// Starts the victim and kills it, if it does not die by itself. How long it lived once it began to apply.
+fn kill(root: &Path, when: When) -> Duration {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["apply::kills::victim", "--exact", "--nocapture"]).env(GROUND, root);
+    if let When::Object(number) = when {
+        command.env(OBJECT, number.to_string());
+    }
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let mut byte = [0];
     while byte != [1] {
         out.read_exact(&mut byte).expect("the victim begins");
     }
     let begin = Instant::now();
-    if life == Duration::MAX {
-        while byte != [2] {
-            out.read_exact(&mut byte).expect("the victim ends");
+    match when {
+        When::Spared => {
+            while byte != [2] {
+                out.read_exact(&mut byte).expect("the victim ends");
+            }
+        }
+        When::After(life) => {
+            while begin.elapsed() < life {
+                std::hint::spin_loop();
+            }
+        }
+        When::Object(_) => {
+            let ended = child.wait().unwrap();
+            assert_eq!(ended.signal(), Some(9), "{when:?}: it lived to its end");
         }
     }
     let lived = begin.elapsed();
-    while life != Duration::MAX && begin.elapsed() < life {
-        std::hint::spin_loop();
-    }
     let _ = child.kill();
     child.wait().unwrap();
     lived
 }
 
+fn ground(before: &Files, after: &Files) -> Ground {
+    let ground = Ground::within(scratch());
+    ground.write(before);
+    // What the victim will need.
+    ground.store.tree(after);
+    ground
+}
+
+/// Insists that one repetition heals, and that all of it can be taken back.
+fn heals(ground: &Ground, before: &Files, after: &Files, types: bool, words: &str) {
+    // Every file is old or new, never mixed, before anybody heals anything.
+    for (path, node) in ground.files() {
+        let staged = path.file_name().starts_with(b".sbx-");
+        assert!(
+            staged || before.get(&path) == Some(&node) || after.get(&path) == Some(&node),
+            "{words}: {path}"
+        );
+    }
+    // In half of the cases the user goes on typing before the rerun.
+    let typed = "d4/e1/f4";
+    if types {
+        std::fs::write(ground.path(typed), "typed after the kill").unwrap();
+    }
+    ground.resume().unwrap_or_else(|e| panic!("{words}: {e:?}"));
+    if !ground.knows("r1", "done") {
+        ground
+            .apply(&ground.plan("r1", before, after))
+            .unwrap_or_else(|e| panic!("{words}: {e:?}"));
+    }
+    let mut wanted = after.clone();
+    if types {
+        wanted.insert(p(typed), f("typed after the kill"));
+    }
+    assert_same(&ground.files(), &wanted, words);
+    ground.assert_clean();
+    assert!(ground.resume().unwrap().is_empty(), "{words}");
+    ground.undo(Some("r1"), "r2").unwrap();
+    if !types {
+        assert_same(&ground.files(), before, words);
+    }
+}
+
+/// Kills one of two parts of as many as are wanted.
+fn kill_many(part: u64) {
+    let (before, after) = both();
+    let kills = setting("SANDBOX_CODER_KILLS", 200).div_ceil(2);
+    let seed = setting("SANDBOX_CODER_SEED", 20_261_121) + part;
+    let (began, mut dice) = (Instant::now(), Dice::new(seed));
+    let whole = kill(ground(&before, &after).root(), When::Spared).as_micros() as u64;
+    // Each file that is new or another is asked for once.
+    let objects = after.len() as u64;
+    let mut inside = 0;
+    for n in 0..kills {
+        let ground = ground(&before, &after);
+        let when = match dice.below(2) {
+            0 => When::After(Duration::from_micros(dice.below(whole))),
+            _ => When::Object(dice.below(objects)),
+        };
+        kill(ground.root(), when);
+        inside += u64::from(ground.knows("r1", "open"));
+        heals(&ground, &before, &after, n % 2 == 1, &format!("kill {n} of seed {seed}, {when:?}"));
+    }
+    eprintln!(
+        "apply: seed {seed}, {kills} kills, {inside} between announcement and end, {:?}",
+        began.elapsed()
+    );
+    assert!(inside * 3 > kills, "only {inside} of {kills} kills hit the middle");
+}
+
 #[test]
 fn every_kill_is_healed_by_one_rerun() {
-    let (before, after) = both();
-    let whole = kill_after(Ground::with(&before).prepared(&after).root(), Duration::MAX);
-    let mut interrupted = 0;
-    for n in 0..KILLS {
-        let ground = Ground::with(&before).prepared(&after);
-        let share = noise(u64::from(n)) % 1000;
-        kill_after(ground.root(), whole.mul_f64(share as f64 / 1000.0));
-        let words = format!("kill {n} at {share} per mille of {whole:?}");
+    kill_many(0);
+}
 
-        // Every file is old or new, never mixed, before anybody heals anything.
-        for (path, node) in ground.files() {
-            let staged = path.file_name().starts_with(b".sbx-");
-            assert!(
-                staged || before.get(&path) == Some(&node) || after.get(&path) == Some(&node),
-                "{words}: {path}"
-            );
-        }
-        // In half of the cases the user goes on typing before the rerun.
-        let typed = p("d4/e1/f4");
-        if n % 2 == 1 {
-            std::fs::write(ground.path("d4/e1/f4"), "typed after the kill").unwrap();
-        }
-        let resumed = ground.resume().unwrap_or_else(|e| panic!("{words}: {e:?}"));
-        interrupted += resumed.len();
-        if !ground.knows("r1") {
-            ground
-                .apply(&ground.plan("r1", &before, &after))
-                .unwrap_or_else(|e| panic!("{words}: {e:?}"));
-        }
-        let mut wanted = after.clone();
-        if n % 2 == 1 {
-            wanted.insert(typed, f("typed after the kill"));
-        }
-        assert_same(&ground.files(), &wanted, &words);
-        ground.assert_clean();
-        assert!(ground.resume().unwrap().is_empty(), "{words}");
-        ground.undo(Some("r1"), "r2").unwrap();
-        if n % 2 == 0 {
-            assert_same(&ground.files(), &before, &words);
-        }
-    }
-    assert!(interrupted > 10, "only {interrupted} kills hit the middle");
+#[test]
+fn so_is_every_other_kill() {
+    kill_many(1);
 }
 
 impl Ground {
-    /// Stores what the victim will need.
-    fn prepared(self, after: &Files) -> Self {
-        self.store.tree(after);
-        self
-    }
-
-    fn knows(&self, run: &str) -> bool {
-        self.root().join("state/journal").join(format!("{run}.done")).exists()
+    /// Whether a run's journal is in this state.
+    fn knows(&self, run: &str, state: &str) -> bool {
+        self.root().join("state/journal").join(format!("{run}.{state}")).exists()
     }
 }

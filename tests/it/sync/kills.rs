@@ -1,35 +1,281 @@
 //! A sync killed anywhere is healed by one repetition.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sandbox_coder::daytona::script::Script;
-use sandbox_coder::sync::pull;
+use sandbox_coder::rel_path::RelPath;
+use sandbox_coder::sync::pack::Link;
+use sandbox_coder::sync::pull::{self, Answer};
 use sandbox_coder::sync::push::{Push, Pushed};
 use sandbox_coder::sync::records::Limits;
+use sandbox_coder::tree::{Entry, Oid, Tree};
+use sandbox_coder::worktree::{Repo, Store};
 
+use super::model::files::{self, Author, Files, ignored_there};
+use crate::support::dice::{Dice, setting};
 use crate::support::far::{Far, Pair, Tools, which};
 use crate::support::repo::{RepoBuilder, listing};
 
-/// Numbers that look random and are the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
+/// When a script dies.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    /// This long after its start.
+    Start(Duration),
+    /// This long after it announced that it will change the workspace.
+    Announced(Duration),
 }
 
-/// Runs a script and kills its whole process group after a while; says whether it was still running.
-fn kill_after(far: &Far, script: &Script, delay: Duration) -> bool {
+/// How a killed script was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// It had ended before.
+    Late,
+    /// It ran, and had announced no change or closed it already.
+    Outside,
+    /// It was changing the workspace.
+    Inside,
+}
+
+/// Runs a script and kills its whole process group.
+fn kill(far: &Far, script: &Script, when: When) -> Death {
+    let txn = far.state().join("txn");
     let mut child = far.start(script);
-    std::thread::sleep(delay);
+    let mut ended = false;
+    let delay = match when {
+        When::Start(delay) => delay,
+        When::Announced(delay) => {
+            while !ended && !txn.exists() {
+                ended = child.try_wait().unwrap().is_some();
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            delay
+        }
+    };
+    if !ended {
+        std::thread::sleep(delay);
+    }
     let running = child.try_wait().unwrap().is_none();
     let group = rustix::process::Pid::from_child(&child);
     let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     child.wait().unwrap();
-    running
+    match running {
+        false => Death::Late,
+        true if txn.exists() => Death::Inside,
+        true => Death::Outside,
+    }
+}
+
+/// A sandbox whose syncs are killed one after the other, and what has to be in it.
+struct Victim {
+    _dir: tempfile::TempDir,
+    store: Store,
+    far: Far,
+    dice: Dice,
+    count: u64,
+    /// What lies over there, with what git ignores there.
+    there: Files,
+    base: Option<Oid>,
+    /// How long an undisturbed push takes.
+    whole: Duration,
+    /// Kills that hit a running script, and those that hit one changing the workspace.
+    kills: u64,
+    inside: u64,
+}
+
+fn kept(files: &Files) -> Files {
+    files.iter().filter(|(p, _)| !ignored_there(p)).map(|(p, n)| (p.clone(), n.clone())).collect()
+}
+
+impl Victim {
+    fn new(far: Far, seed: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        git2::Repository::init(dir.path()).unwrap();
+        let store = Store::open(&Repo::discover(dir.path()).unwrap()).unwrap();
+        let mut victim = Self {
+            _dir: dir,
+            store,
+            far,
+            dice: Dice::new(seed),
+            count: 0,
+            there: Files::new(),
+            base: None,
+            whole: Duration::ZERO,
+            kills: 0,
+            inside: 0,
+        };
+        let first = victim.author('o').tree();
+        let began = Instant::now();
+        assert!(matches!(victim.send(&first, None), Pushed::Ok { .. }));
+        victim.whole = began.elapsed();
+        victim
+    }
+
+    fn author(&mut self, name: char) -> Author<'_> {
+        Author { dice: &mut self.dice, name, count: &mut self.count }
+    }
+
+    fn tree(&self, files: &Files) -> Tree {
+        let entry = |node: &files::Node| Entry {
+            mode: node.mode,
+            id: self.store.write_blob(&node.bytes).unwrap(),
+        };
+        files.iter().map(|(p, n)| (RelPath::parse(p).unwrap(), entry(n))).collect()
+    }
+
+    fn free<T>(&self, mut ask: impl FnMut() -> Option<T>) -> T {
+        // The lock is free once the last process of the killed group is gone, which takes the kernel a moment.
+        let mut tries = std::iter::repeat_with(&mut ask).take(1000);
+        tries.find_map(|answer| answer).expect("the lock is given back")
+    }
+
+    fn kill(&mut self, script: &Script, when: When) {
+        let death = kill(&self.far, script, when);
+        self.kills += u64::from(death != Death::Late);
+        self.inside += u64::from(death == Death::Inside);
+    }
+
+    fn moment(&mut self) -> Duration {
+        Duration::from_micros(self.dice.below(self.whole.as_micros() as u64))
+    }
+
+    /// Makes the workspace this tree; killed on the way if told so, then once more.
+    fn send(&mut self, files: &Files, when: Option<When>) -> Pushed {
+        let files = kept(files);
+        let to = self.tree(&files);
+        let id = self.store.write_tree(&to).unwrap();
+        let from = self.base.map(|id| (id, self.store.read_tree(id).unwrap()));
+        let from = from.as_ref().map(|(id, tree)| (*id, tree));
+        let spool = self.store_dir();
+        let push = Push::plan(&self.store, from, (id, &to), &spool, Link::Far).unwrap();
+        if let Some(when) = when {
+            let script = self.far.script_of(&push);
+            self.kill(&script, when);
+        }
+        let said = self.free(|| Some(self.far.push(&push)).filter(|s| *s != Pushed::Busy));
+        assert!(matches!(said, Pushed::Ok { .. }), "{when:?}: {said:?}");
+        let before = std::mem::replace(&mut self.there, files::read(&self.far.workspace()));
+        let lies = kept(&self.there);
+        assert!(lies == files, "{when:?}: {:#?}", files::differences(&lies, &files));
+        self.nothing_lost(&before);
+        for left in ["stage", "txn", "aside"] {
+            assert!(!self.far.state().join(left).exists(), "{when:?}: `{left}` stayed behind");
+        }
+        self.base = Some(id);
+        said
+    }
+
+    fn store_dir(&self) -> std::path::PathBuf {
+        self._dir.path().to_owned()
+    }
+
+    /// What git ignores over there was never fetched: it is in its place or put aside.
+    fn nothing_lost(&self, before: &Files) {
+        let mut found = BTreeSet::new();
+        for entry in std::fs::read_dir(self.far.home()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap_or_default().to_string_lossy().starts_with("workspace") {
+                found.extend(files::read(&path).into_values().map(|n| n.bytes));
+            }
+        }
+        for (path, node) in before.iter().filter(|(p, _)| ignored_there(p)) {
+            let name = sandbox_coder::rel_path::escape(path);
+            assert!(found.contains(&node.bytes), "`{name}` {node:?} is gone");
+        }
+    }
+
+    /// The agent works; fetching it and agreeing on it are both killed and repeated once.
+    fn fetch(&mut self, when: [When; 2]) {
+        let before = self.there.clone();
+        let mut there = before.clone();
+        for _ in 0..1 + self.dice.below(6) {
+            self.author('a').edit(&mut there);
+        }
+        let far = &self.far;
+        files::lay(&far.workspace(), &before, &there, true, &|p| far.own(p));
+        let wanted = self.store.write_tree(&self.tree(&kept(&there))).unwrap();
+        let base = self.base.expect("something was sent");
+        let mut ask = Script::new();
+        pull::add_to(&mut ask, &Limits::default());
+        self.kill(&ask, when[0]);
+        let offer = self.free(|| match self.far.ask() {
+            Answer::Out(offer) => Some(*offer),
+            Answer::Busy => None,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!((offer.base, offer.tree), (base, wanted), "{when:?}");
+        assert!(offer.trouble.is_empty(), "{offer:?}");
+        if offer.tree != base {
+            let mut from = std::fs::File::open(offer.path()).unwrap();
+            let archive = pull::Archive::read(&offer, &mut from, &self.store_dir()).unwrap();
+            pull::unpack(archive, &offer, base, &Limits::default(), &self.store).unwrap();
+        }
+        let mut settle = Script::new();
+        pull::add_settle(&mut settle, base, wanted, wanted);
+        self.kill(&settle, when[1]);
+        let said = self.free(|| Some(self.far.run(&settle)).filter(|s| !s.contains("SBX1 busy")));
+        assert!(pull::heard_settle(&said), "{when:?}: {said}");
+        assert!(files::read(&self.far.workspace()) == there, "{when:?}: a fetch changed something");
+        self.there = there;
+        self.base = Some(wanted);
+    }
+
+    /// One sync that is killed.
+    fn step(&mut self) {
+        if self.dice.once_in(4) {
+            let when = [(); 2].map(|()| When::Start(self.moment().mul_f64(0.6)));
+            return self.fetch(when);
+        }
+        let mut next = self.there.clone();
+        for _ in 0..1 + self.dice.below(8) {
+            self.author('u').edit(&mut next);
+        }
+        let when = match self.dice.below(3) {
+            0 => When::Start(self.moment()),
+            _ => When::Announced(self.moment().mul_f64(0.6)),
+        };
+        self.send(&next, Some(when));
+    }
+}
+
+/// Kills until enough scripts were hit while they ran.
+fn kill_many(tools: Tools, seed: u64) {
+    let Some(far) = Far::with(tools) else {
+        eprintln!("skipped: this machine has no {tools:?}");
+        return;
+    };
+    let wanted = setting("SANDBOX_CODER_KILLS", 210).div_ceil(3);
+    let seed = setting("SANDBOX_CODER_SEED", 20_261_121) + seed;
+    let (began, mut victim) = (Instant::now(), Victim::new(far, seed));
+    let mut tries = 0;
+    while victim.kills < wanted {
+        victim.step();
+        tries += 1;
+        assert!(tries < wanted * 10, "only {} of {tries} syncs were killed in time", victim.kills);
+    }
+    eprintln!(
+        "{tools:?}: seed {seed}, {tries} syncs, {} kills, {} while the workspace was changed, {:?}",
+        victim.kills,
+        victim.inside,
+        began.elapsed()
+    );
+    assert!(victim.inside * 10 > victim.kills, "only {} kills hit a change", victim.inside);
+}
+
+#[test]
+fn a_sync_killed_at_any_moment_is_healed_by_one_repetition() {
+    kill_many(Tools::Shell("sh"), 0);
+}
+
+#[test]
+fn so_it_is_under_another_shell() {
+    kill_many(Tools::Shell("bash"), 1);
+}
+
+#[test]
+fn so_it_is_with_busybox() {
+    kill_many(Tools::Busybox, 2);
 }
 
 /// A folder of ignored files that no sync may touch.
@@ -97,37 +343,13 @@ pub fn heals(pair: &mut Pair, push: &Push) {
     let said =
         asked.into_iter().find(|said| *said != Pushed::Busy).expect("the lock is given back");
     if let Pushed::Ok { aside: Some(aside), .. } = &said {
-        panic!("{:?} was put aside", listing(std::path::Path::new(aside)));
+        panic!("{:?} was put aside", listing(Path::new(aside)));
     }
     assert!(matches!(said, Pushed::Ok { .. }), "{said:?}");
     assert_eq!(pair.far.push(push), Pushed::Ok { already: true, aside: None });
     pair.base = Some(push.to);
     same_but_ignored(pair);
     assert!(!pair.far.state().join("stage").exists() && !pair.far.state().join("txn").exists());
-}
-
-#[test]
-fn a_push_killed_at_any_moment_is_healed_by_one_repetition() {
-    let sandboxes = [Some(Far::new()), Far::with(Tools::Shell("bash")), Far::with(Tools::Busybox)];
-    let mut dice = Dice(20_261_121);
-    for far in sandboxes.into_iter().flatten() {
-        let mut pair = start(far);
-        // How long an undisturbed one takes here sets the range of the moments.
-        step(&pair.repo, 1);
-        let began = Instant::now();
-        pair.push();
-        let whole = began.elapsed().as_micros() as u64;
-        let mut cut = 0;
-        for n in 2..32 {
-            step(&pair.repo, n);
-            let push = pair.plan();
-            let delay = Duration::from_micros(dice.below(whole));
-            cut += u32::from(kill_after(&pair.far, &pair.far.script_of(&push), delay));
-            heals(&mut pair, &push);
-            precious(&pair.far);
-        }
-        assert!(cut > 0, "no push was cut");
-    }
 }
 
 /// Puts a counter before every program of the sandbox: the group dies just before the call whose turn it is.
