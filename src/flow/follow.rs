@@ -132,6 +132,7 @@ pub async fn follow(
         tokio::select! {
             biased;
             signal = cx.signals.first() => {
+                cx.leave_soon();
                 let end = match signal {
                     // A terminal that went away takes nobody with it.
                     Signal::Hangup => End::Lost,
@@ -178,7 +179,9 @@ pub async fn follow(
     };
     reader.finish(cx).await;
     // Deleting the terminal over there is nobody's reason to wait.
-    let _ = tokio::time::timeout(Duration::from_millis(1500), view.close()).await;
+    let limit = cx.time_left(Duration::from_millis(1500));
+    let limit = if signal.is_some() { limit / 3 } else { limit };
+    let _ = tokio::time::timeout(limit, view.close()).await;
     Ok(Followed { end, stop, signal, parser: reader.into_parser() })
 }
 
@@ -191,9 +194,14 @@ async fn end_it(
     reader: &mut Reader,
     stop: Stop,
 ) -> (End, Option<Stop>) {
-    let grace = cx.config.grace.min(Duration::from_secs(10)) / 2;
+    let all = cx.config.grace.min(Duration::from_secs(10));
+    // After a signal the way home has to fit into the grace, too.
+    let (grace, limit) = match cx.signals.seen() {
+        Some(_) => (all * 2 / 5, all * 3 / 5),
+        None => (all / 2, all / 2 + STOP_SLACK),
+    };
     let stopping = run::stop::stop(watch.toolbox, &watch.run, stop, grace);
-    let stopped = match tokio::time::timeout(grace + STOP_SLACK, stopping).await {
+    let stopped = match tokio::time::timeout(limit, stopping).await {
         Ok(Ok(stopped)) => stopped,
         _ => return (End::Lost, Some(stop)),
     };
@@ -212,7 +220,8 @@ async fn end_it(
         }
     };
     if stopped.why.is_some() || cx.signals.seen().is_some() {
-        let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+        let limit = cx.time_left(Duration::from_secs(3)) / 3;
+        let _ = tokio::time::timeout(limit, rest).await;
     }
     (stopped.exit.map_or(End::Lost, End::Exit), stopped.why)
 }

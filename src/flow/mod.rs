@@ -74,6 +74,8 @@ pub struct Told {
     pub offset: u64,
     /// When the last of them came.
     pub last_output: Option<std::time::Instant>,
+    /// When we have to be gone, once a signal has asked us to leave.
+    pub leave_by: Option<std::time::Instant>,
 }
 
 impl Context {
@@ -92,6 +94,19 @@ impl Context {
             done = work => done,
             signal = self.signals.first() => Err(ended_by(signal)),
         }
+    }
+
+    /// A signal asks us to leave: from here on the grace is all there is, for every step that follows.
+    pub fn leave_soon(&self) {
+        // A tenth is for the last words.
+        let by = std::time::Instant::now() + self.config.grace * 9 / 10;
+        self.told().leave_by.get_or_insert(by);
+    }
+
+    /// How long a step may take that takes `most` at most: less when we have to leave before.
+    pub fn time_left(&self, most: std::time::Duration) -> std::time::Duration {
+        let by = self.told().leave_by;
+        by.map_or(most, |by| by.saturating_duration_since(std::time::Instant::now()).min(most))
     }
 
     /// What is known so far, for writing.

@@ -236,7 +236,7 @@ pub async fn fetch(
                 }
             }
         }
-        Some(_) => match tokio::time::timeout(cx.config.grace / 2, bringing).await {
+        Some(_) => match tokio::time::timeout(cx.time_left(cx.config.grace), bringing).await {
             Ok(home) => home.map(Some),
             Err(_) => Ok(None),
         },
