@@ -572,7 +572,7 @@ impl<'l> World<'l> {
             }
             let id = blob_id(&node.bytes);
             // What was here already and was typed over meanwhile is nobody's loss.
-            if !found.contains(&id) && !typed.is_empty() && decided.local.get(path) == Some(node) {
+            if !typed.is_empty() && decided.local.get(path) == Some(node) {
                 continue;
             }
             assert!(found.contains(&id), "their `{}` {node:?} is gone", escape(path));
