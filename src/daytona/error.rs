@@ -114,6 +114,14 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// A script of ours goes on for longer than anybody waits.
+    #[error("sandbox `{id}` still works on it after {}", seconds(*.after))]
+    TooSlow {
+        /// Which sandbox.
+        id: String,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The sandbox failed.
     #[error("sandbox `{id}` is in state `{state}`{}", because(.reason))]
     Errored {
@@ -344,6 +352,7 @@ impl Error {
                 ErrorCode::SandboxUnknownState
             }
             Self::StartTimeout { .. } => ErrorCode::SandboxStartTimeout,
+            Self::TooSlow { .. } => ErrorCode::SyncIncomplete,
             Self::Errored { .. } => ErrorCode::SandboxErrored,
             Self::NotRunning { .. } => ErrorCode::SandboxLost,
             Self::NameTaken { .. } => ErrorCode::SandboxNameTaken,
@@ -382,6 +391,7 @@ impl Error {
             Self::Interrupted { .. }
             | Self::Pty { .. }
             | Self::StartTimeout { .. }
+            | Self::TooSlow { .. }
             | Self::Upload { .. }
             | Self::Download { .. } => true,
             Self::Refused { refusal, .. } => matches!(

@@ -26,6 +26,6 @@ mod upgrade;
 pub use client::{Client, Credential, Endpoint, Limits};
 pub use error::Error;
 pub(crate) use failure::plain;
-pub use process::Command;
+pub use process::{Command, Patience};
 pub use sandboxes::Creation;
 pub use toolbox::Toolbox;

@@ -1,18 +1,33 @@
 //! Commands in a sandbox.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
-use super::error::{Error, Subject};
+use super::error::{Error, Meaning, Subject};
 use super::retry::Repeat;
-use super::script::Script;
+use super::script::{LATER, Script, said};
 use super::toolbox::Toolbox;
 use crate::wire::process::{Execute, Executed};
 
 /// Added to a command's own time before its answer is given up.
 const SLACK: Duration = Duration::from_secs(15);
+
+/// How long a script is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// In one call. Below 60 s, see [`Command::timeout`].
+    pub call: Duration,
+    /// In all.
+    pub whole: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { call: Duration::from_secs(58), whole: Duration::from_secs(30 * 60) }
+    }
+}
 
 /// A command to execute.
 #[derive(Debug, Clone)]
@@ -63,6 +78,34 @@ impl Toolbox {
             self.client().json(call).await
         };
         self.settle(repeat, attempt).await
+    }
+
+    /// Runs a script whose steps are all harmless to repeat, and which may take longer than any one answer.
+    /// Mostly it does not, and this is one call. Otherwise it is begun again, detached from the call, and asked
+    /// after until `patience.whole` is over.
+    pub async fn run_long(&self, script: &Script, patience: Patience) -> Result<Executed, Error> {
+        let began = Instant::now();
+        match self.run_script(script, patience.call).await {
+            Err(error) if error.meaning() == Some(Meaning::CommandTimeout) => {}
+            other => return other,
+        }
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        // The wait over there ends before the call does.
+        let text = script.on_its_own(&id, patience.call.mul_f64(0.7));
+        let command = Command::new(text, patience.call).repeatable();
+        loop {
+            let answer = self.execute(&command).await?;
+            let goes_on = said(&answer.result).next().is_some_and(|(word, _)| word == LATER);
+            if !goes_on {
+                return Ok(answer);
+            }
+            if began.elapsed() >= patience.whole {
+                return Err(Error::TooSlow {
+                    id: self.sandbox_id().to_owned(),
+                    after: began.elapsed(),
+                });
+            }
+        }
     }
 
     /// Runs a script whose steps are all harmless to repeat: they look before they act.

@@ -6,9 +6,19 @@
 //! no argument-length limit applies, and no shell dialect matters.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// What every line our scripts say begins with; all else in the result is noise of other programs.
 pub const SAY: &str = "SBX1 ";
+
+const ON_ITS_OWN: &str = r#"if mkdir "$d" 2>/dev/null; then
+  printf '%s' "$inner" >"$d/script"
+  if command -v setsid >/dev/null 2>&1; then s=setsid; else s=nohup; fi
+  $s sh -c 'sh "$1/script" </dev/null >"$1/out" 2>&1; echo $? >"$1/exit.n"; mv "$1/exit.n" "$1/exit"' sh "$d" </dev/null >/dev/null 2>&1 &
+fi
+while [ ! -e "$d/exit" ] && [ "$patience" -gt 0 ]; do sleep 1; patience=$((patience-1)); done
+[ -e "$d/exit" ] || { say later; exit 0; }
+cat "$d/out"; e=$(cat "$d/exit"); rm -rf "$d"; exit "$e""#;
 
 /// A script made of steps. Each step runs in a subshell with the variables set so far; the first that
 /// fails ends the script with its exit status.
@@ -44,6 +54,23 @@ impl Script {
              {}SBX_{id}\nsh \"$sbx/{id}.sh\" </dev/null\nsbx_exit=$?\nrm -f \"$sbx/{id}.sh\"\nexit $sbx_exit\n",
             self.text
         )
+    }
+}
+
+/// How a script is told to go on by itself, see [`Script::on_its_own`].
+pub const LATER: &str = "later";
+
+impl Script {
+    /// The text that starts the script detached, or finds it started before under the same `id`, and waits
+    /// up to `patience` whole seconds for its end. Its result is the script's own, or the line
+    /// [`LATER`] while it goes on. `id` is ours: letters and digits.
+    pub fn on_its_own(&self, id: &str, patience: Duration) -> String {
+        let mut outer = Script::new();
+        outer
+            .set("inner", &self.text)
+            .set("patience", &patience.as_secs().to_string())
+            .step(&format!("d=\"${{HOME:-/tmp}}/.sandbox-coder/tmp/{id}.d\"\n{ON_ITS_OWN}"));
+        outer.command()
     }
 }
 

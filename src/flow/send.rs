@@ -11,7 +11,7 @@ use super::sandbox::Ready;
 use super::{Context, blocking};
 use crate::config::Provider;
 use crate::daytona::script::Script;
-use crate::daytona::{Command, client};
+use crate::daytona::{Patience, client};
 use crate::error::Failure;
 use crate::event::{Direction, Event, Phase};
 use crate::exit::{ErrorCode, Exit};
@@ -22,8 +22,6 @@ use crate::tree::Oid;
 use crate::worktree::capture::{self, Note};
 use crate::worktree::{Repo, Store};
 
-/// One apply over there. Larger trees take longer, and no connection is trusted beyond a minute.
-const STEP: Duration = Duration::from_secs(58);
 /// How long another sync over there is waited out.
 const BUSY: Duration = Duration::from_secs(30);
 /// Rounds of sending; each ends with a reason to send differently.
@@ -199,12 +197,11 @@ async fn deliver(
             run.add_to(&mut script);
         }
         // Delivered twice it does no harm: the run's folder and the base are looked at first.
-        let command = Command::new(script.command(), STEP).repeatable();
         let began = std::time::Instant::now();
         let (pushed, result) = loop {
             let answer = ready
                 .toolbox
-                .execute(&command)
+                .run_long(&script, Patience::default())
                 .await
                 .context("apply the worktree in the sandbox")?;
             let pushed = push::heard(&answer.result)?;

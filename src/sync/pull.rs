@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +11,7 @@ use super::records::{self, Limits, Records};
 use super::threats::Claim;
 use super::{COMMON, Error, plain, push};
 use crate::daytona::script::{Script, said};
-use crate::daytona::{Command, Toolbox};
+use crate::daytona::{Patience, Toolbox};
 use crate::rel_path::RelPath;
 use crate::tree::{Oid, Tree};
 use crate::worktree::{Repo, Store};
@@ -274,14 +273,13 @@ pub async fn fetch(
 }
 
 /// Fetches and reads what an offer holds, with as many more questions as a sandbox without git needs. What could
-/// not be had is added to the offer. `step` limits one question.
+/// not be had is added to the offer.
 pub async fn records(
     toolbox: &Toolbox,
     offer: &mut Offer,
     base: Oid,
     limits: &Limits,
     repo: &Repo,
-    step: Duration,
 ) -> Result<Records, Error> {
     let spool = repo.state_dir();
     let archive = fetch(toolbox, offer, limits, &spool).await?;
@@ -306,8 +304,7 @@ pub async fn records(
         let Some(names) = asked else { break };
         let mut script = Script::new();
         plain::add_to(&mut script, offer, &names);
-        let command = Command::new(script.command(), step).repeatable();
-        let result = toolbox.execute(&command).await?.result;
+        let result = toolbox.run_long(&script, Patience::default()).await?.result;
         let Answer::Out(answer) = heard(&result)? else { return Err(Error::Inconsistent) };
         let archive = fetch(toolbox, &answer, limits, &spool).await?;
         inquiry = blocking(move || inquiry.take(archive).map(|()| inquiry)).await?;

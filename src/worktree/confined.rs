@@ -171,7 +171,6 @@ impl Root {
 
     /// The disk it lies on.
     pub fn device(&self) -> io::Result<u64> {
-        #[expect(clippy::unnecessary_cast, reason = "another type on other platforms")]
         Ok(rustix::fs::fstat(&self.fd)?.st_dev as u64)
     }
 

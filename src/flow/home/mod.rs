@@ -14,7 +14,7 @@ use super::open::Open;
 use super::safety;
 use super::sandbox::Ready;
 use super::{Context, blocking};
-use crate::daytona::Command;
+use crate::daytona::Patience;
 use crate::daytona::script::Script;
 use crate::error::Failure;
 use crate::event::Phase;
@@ -27,8 +27,6 @@ use crate::tree::Oid;
 use crate::worktree::Store;
 use decide::{Theirs, decide};
 
-/// One question over there.
-const STEP: Duration = Duration::from_secs(58);
 /// How long another sync over there is waited out.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -163,7 +161,7 @@ async fn fetch(
     dealt_with: Option<Oid>,
 ) -> anyhow::Result<(Theirs, Counts)> {
     let limits = Limits::default();
-    let records = pull::records(&ready.toolbox, offer, base, &limits, &open.repo, STEP)
+    let records = pull::records(&ready.toolbox, offer, base, &limits, &open.repo)
         .await
         .context("fetch the result")?;
     let deleted = records.claims.iter().filter(|c| c.after.is_none()).count() as u64;
@@ -224,9 +222,8 @@ async fn ask(cx: &Context, ready: &Ready) -> anyhow::Result<Option<Offer>> {
     loop {
         let mut script = Script::new();
         pull::add_to(&mut script, &Limits::default());
-        let command = Command::new(script.command(), STEP).repeatable();
-        let answer =
-            ready.toolbox.execute(&command).await.context("ask the sandbox what changed")?;
+        let asked = ready.toolbox.run_long(&script, Patience::default());
+        let answer = asked.await.context("ask the sandbox what changed")?;
         match pull::heard(&answer.result)? {
             Answer::Out(offer) => return Ok(Some(*offer)),
             Answer::Stale(_) => return Ok(None),
@@ -266,8 +263,8 @@ fn agreed_base(open: &Open, sandbox_id: &str, offer: &Offer) -> anyhow::Result<O
 pub async fn forget(cx: &Context, ready: &Ready) -> anyhow::Result<()> {
     let mut script = Script::new();
     pull::add_forget(&mut script);
-    let command = Command::new(script.command(), STEP).repeatable();
-    let answer = ready.toolbox.execute(&command).await.context("forget the base in the sandbox")?;
+    let asked = ready.toolbox.run_long(&script, Patience::default());
+    let answer = asked.await.context("forget the base in the sandbox")?;
     if let Some(aside) = pull::heard_forget(&answer.result)? {
         let message = format!("a sync that was cut short had put files aside in `{aside}`");
         cx.reporter.warn("sync.aside", message, None).await;
@@ -286,9 +283,8 @@ async fn move_base(
 ) -> anyhow::Result<bool> {
     let mut script = Script::new();
     pull::add_settle(&mut script, from, to, seen);
-    let command = Command::new(script.command(), STEP).repeatable();
-    let answer =
-        ready.toolbox.execute(&command).await.context("settle the result in the sandbox")?;
+    let asked = ready.toolbox.run_long(&script, Patience::default());
+    let answer = asked.await.context("settle the result in the sandbox")?;
     let moved = pull::heard_settle(&answer.result);
     if moved {
         held::agree(open, &ready.sandbox.id, to)?;

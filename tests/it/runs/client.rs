@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sandbox_coder::daytona::retry::Policy;
-use sandbox_coder::daytona::{Client, Credential, Endpoint, Error, Limits};
+use sandbox_coder::daytona::script::{Script, said};
+use sandbox_coder::daytona::{Client, Credential, Endpoint, Error, Limits, Patience};
 use sandbox_coder::exit::ErrorCode;
 use sandbox_coder::secret::Secret;
 use sandbox_coder::wire::sandbox::CreateSandbox;
 
 use crate::support::faulty_proxy::{Fault, FaultyProxy};
+use crate::support::followed::Place;
 
 const KEY: &str = "dtn_0123456789abcdef";
 const SANDBOX: &str = r#"{"id":"i1","name":"n1","state":"started","toolboxProxyUrl":""}"#;
@@ -160,4 +162,27 @@ fn every_recorded_sandbox_and_page_is_understood() {
         assert!(read.unwrap_or_else(|e| panic!("{e}: {body}")), "{body}");
     }
     assert!(counts.iter().all(|n| *n > 0), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_takes_longer_than_any_answer_goes_on_by_itself() {
+    let place = Place::new().await;
+    let toolbox = place.toolbox(place.addr).await;
+    let mut script = Script::new();
+    // The first call is cut off; what is begun then is begun once, however often it is asked after.
+    script.step(
+        "echo begun >>\"$HOME/begun\"; sleep 3; say done \"$(wc -l <\"$HOME/begun\")\"; exit 7",
+    );
+    let patience = Patience { call: Duration::from_secs(1), whole: Duration::from_secs(120) };
+    let answer = toolbox.run_long(&script, patience).await.unwrap();
+    assert_eq!(answer.exit_code, 7);
+    assert_eq!(said(&answer.result).collect::<Vec<_>>(), [("done", "2")]);
+    let left = place.home.path().join(".sandbox-coder/tmp");
+    assert!(std::fs::read_dir(left).unwrap().all(|e| !e.unwrap().path().is_dir()));
+    // Nobody waits for ever.
+    let mut stuck = Script::new();
+    stuck.step("sleep 20");
+    let patience = Patience { call: Duration::from_secs(1), whole: Duration::from_secs(2) };
+    let error = toolbox.run_long(&stuck, patience).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::SyncIncomplete);
 }
