@@ -41,7 +41,7 @@ impl Daemon {
         let mut mood = self.mood.lock().unwrap();
         mood.dice = Seeded::new(number as u64);
         mood.exit = exit;
-        mood.old = number % 2 == 0;
+        mood.old = number.is_multiple_of(2);
         (mood.sockets, mood.calls, mood.outage, mood.in_a_row) = (0, 0, 0, 0);
     }
 
