@@ -7,7 +7,8 @@ use crate::support::context::TestContext;
 #[test]
 fn many_worktrees_run_at_the_same_time() {
     let crowd = count("CROWD", 50, 4);
-    let cx = TestContext::new(&[("a", "0\n"), ("b/c", "c\n")]);
+    let mut cx = TestContext::new(&[("a", "0\n"), ("b/c", "c\n")]);
+    cx.set("SANDBOX_CODER_ISOLATION", "none");
     let folder = |number: usize| cx.root().join(format!("crowd{number}"));
     for number in 0..crowd {
         let (path, branch) = (folder(number), format!("crowd{number}"));
@@ -22,15 +23,7 @@ fn many_worktrees_run_at_the_same_time() {
             let script = format!(
                 "i=0; while [ $i -lt 20 ]; do echo {number} $i; sleep 0.05; i=$((i+1)); done; echo {number} >a"
             );
-            let mut command = cx.command([
-                "run",
-                "--isolation",
-                "none",
-                "--rm",
-                "--agent-command",
-                &script,
-                "go",
-            ]);
+            let mut command = cx.command(["run", "--rm", "--agent-command", &script, "go"]);
             command.current_dir(folder(number));
             let mut run = Running::start(command);
             let mut peak = 0;

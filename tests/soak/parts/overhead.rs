@@ -17,9 +17,9 @@ fn now_ms() -> u128 {
 #[test]
 fn what_is_written_is_shown_soon_and_the_end_follows_soon() {
     let runs = count("LATENCIES", 40, 3);
-    let cx = TestContext::new(&[("a", "0\n")]);
-    let args =
-        |script: &str| cx.command(["run", "--isolation", "none", "--agent-command", script, "go"]);
+    let mut cx = TestContext::new(&[("a", "0\n")]);
+    cx.set("SANDBOX_CODER_ISOLATION", "none");
+    let args = |script: &str| cx.command(["run", "--agent-command", script, "go"]);
     let (mut first, mut last) = (Vec::new(), Vec::new());
     for _ in 0..=runs {
         let mut command = args("date +%s%3N; sleep 0.3; date +%s%3N");
@@ -45,7 +45,8 @@ fn a_flood_does_not_fill_the_memory() {
         "i=0; while [ $i -lt {} ]; do yes '{line}' | head -c 5000000; sleep 0.05; i=$((i+1)); done",
         megabytes.div_ceil(5) * 4
     );
-    let cx = TestContext::new(&[("a", "0\n")]);
+    let mut cx = TestContext::new(&[("a", "0\n")]);
+    cx.set("SANDBOX_CODER_ISOLATION", "none");
     for (name, script, total) in [
         ("as fast as it can", &fast, megabytes),
         ("about 100 MB/s", &steady, megabytes.div_ceil(5) * 20),
@@ -54,8 +55,7 @@ fn a_flood_does_not_fill_the_memory() {
             continue;
         }
         for json in [false, true] {
-            let mut command =
-                cx.command(["run", "--isolation", "none", "--agent-command", script, "go"]);
+            let mut command = cx.command(["run", "--agent-command", script, "go"]);
             if json {
                 command.arg("--json");
             }

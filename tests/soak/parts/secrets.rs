@@ -34,9 +34,10 @@ echo '{"type":"step_finish","sessionID":"ses_1","part":{"reason":"stop"}}'
 fn planted_keys_appear_nowhere() {
     let runs = count("SECRETS", 24, 2);
     let mut cx = TestContext::new(&[("a", "0\n"), ("opencode", OPENCODE)]);
+    cx.set("SANDBOX_CODER_ISOLATION", "none");
     let install =
         "mkdir -p ~/.local/bin && cp opencode ~/.local/bin && chmod +x ~/.local/bin/opencode";
-    cx.run(["exec", "--isolation", "none", "--", "sh", "-c", install]).exits(0);
+    cx.run(["exec", "--", "sh", "-c", install]).exits(0);
     let login = cx.root().join("home/.local/share/opencode/auth.json");
     let auth = format!(r#"{{"anthropic":{{"type":"api","key":"{LOGIN_KEY}"}}}}"#);
     crate::support::context::write(&login, auth.as_bytes());
@@ -47,7 +48,7 @@ fn planted_keys_appear_nowhere() {
         let how =
             [&[][..], &["--json"], &["--debug"], &["--json", "--raw"], &["--raw"], &["--verbose"]]
                 [turn % 6];
-        let mut args = vec!["run", "--isolation", "none", "--agent", "opencode"];
+        let mut args = vec!["run", "--agent", "opencode"];
         args.extend(["--model", "anthropic/claude-test", "--env", "PLANTED_API_KEY"]);
         args.extend(how);
         args.push("quietly");
@@ -64,7 +65,7 @@ fn planted_keys_appear_nowhere() {
     search(cx.root(), &login, &mut files, &mut seen);
     // Only now: what an agent says aloud is in the record of its own sandbox, and is masked on the way here.
     for how in [&[][..], &["--json"], &["--raw"], &["--json", "--raw", "--debug"]] {
-        let mut args = vec!["run", "--isolation", "none", "--agent", "opencode"];
+        let mut args = vec!["run", "--agent", "opencode"];
         args.extend(["--model", "anthropic/claude-test", "--env", "PLANTED_API_KEY"]);
         args.extend(how);
         args.push("say it aloud");
