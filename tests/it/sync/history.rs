@@ -113,12 +113,15 @@ fn listing_of_git(repo: &RepoBuilder) -> Vec<(Vec<u8>, char, Vec<u8>)> {
     all
 }
 
+/// What moves the head.
+type Move<'m> = &'m dyn Fn(&RepoBuilder);
+
 #[test]
 fn a_head_that_moves_is_followed() {
     everywhere(|far| {
         let mut pair = Pair::new(three_commits(), far);
         assert_eq!(send(&mut pair, Depth::Shallow), Said::Put);
-        let moves: [(&str, &dyn Fn(&RepoBuilder)); 7] = [
+        let moves: [(&str, Move<'_>); 7] = [
             ("a commit of what was sent", &|repo| {
                 repo.file("new", "n").commit();
             }),
