@@ -235,7 +235,7 @@ mod tests {
             "[submodule \"a\"]\n branch = b # \\\n url = -x\n",
             "[submodule \"a\"]\n branch = b ; \\\r\n update = !x\n",
             "[submodule \"a\"]\n branch\n url = -x\n",
-            "[submodule.a \"../b\"]\n branch = b\n",
+            "[submodule.a \"b/../c\"]\n branch = b\n",
             "[submodule \"a\"]\n path = \"b\\\n/../c\"\n",
             "[submodule \"a\"]\n path = \"b\r\"\n",
         ];
