@@ -245,7 +245,7 @@ fn kill_many(tools: Tools, seed: u64) {
         eprintln!("skipped: this machine has no {tools:?}");
         return;
     };
-    let wanted = setting("SANDBOX_CODER_KILLS", 210).div_ceil(3);
+    let wanted = setting("SANDBOX_CODER_KILLS", 210).div_ceil(6);
     let seed = setting("SANDBOX_CODER_SEED", 20_261_121) + seed;
     let (began, mut victim) = (Instant::now(), Victim::new(far, seed));
     let mut tries = 0;
@@ -269,13 +269,28 @@ fn a_sync_killed_at_any_moment_is_healed_by_one_repetition() {
 }
 
 #[test]
+fn so_is_one_from_another_seed() {
+    kill_many(Tools::Shell("sh"), 1);
+}
+
+#[test]
 fn so_it_is_under_another_shell() {
-    kill_many(Tools::Shell("bash"), 1);
+    kill_many(Tools::Shell("bash"), 2);
+}
+
+#[test]
+fn so_it_is_under_another_shell_from_another_seed() {
+    kill_many(Tools::Shell("bash"), 3);
 }
 
 #[test]
 fn so_it_is_with_busybox() {
-    kill_many(Tools::Busybox, 2);
+    kill_many(Tools::Busybox, 4);
+}
+
+#[test]
+fn so_it_is_with_busybox_from_another_seed() {
+    kill_many(Tools::Busybox, 5);
 }
 
 /// A folder of ignored files that no sync may touch.
