@@ -253,6 +253,21 @@ pub fn read(top: &Path) -> Files {
     .collect()
 }
 
+/// The folders that hold nothing at all.
+pub fn hollow(top: &Path) -> Vec<Vec<u8>> {
+    let (mut found, mut open) = (Vec::new(), vec![top.to_owned()]);
+    while let Some(dir) = open.pop() {
+        let names: Vec<PathBuf> =
+            std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        if names.is_empty() {
+            found.push(dir.strip_prefix(top).unwrap().as_os_str().as_bytes().to_vec());
+        }
+        let folder = |p: &PathBuf| p.symlink_metadata().unwrap().is_dir() && !p.ends_with(".git");
+        open.extend(names.into_iter().filter(folder));
+    }
+    found
+}
+
 /// The paths that differ, for a failed comparison.
 pub fn differences(now: &Files, wanted: &Files) -> Vec<String> {
     let paths: std::collections::BTreeSet<_> = now.keys().chain(wanted.keys()).collect();

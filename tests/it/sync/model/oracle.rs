@@ -28,6 +28,8 @@ pub struct Trees<'t> {
     pub local: &'t Files,
     pub theirs: &'t Files,
     pub strangers: &'t Files,
+    /// Empty folders here: one below a path keeps a file from taking its folder's place.
+    pub hollow: &'t [Vec<u8>],
     /// What the user did between the decision and its execution.
     pub typed: &'t [(Vec<u8>, Option<Node>)],
 }
@@ -114,6 +116,7 @@ impl Trees<'_> {
     fn entangled(&self, path: &[u8], others: &BTreeSet<Vec<u8>>) -> bool {
         others.iter().any(|o| is_below(o, path) || is_below(path, o))
             || self.strangers.contains_key(path)
+            || self.hollow.iter().any(|folder| is_below(folder, path))
             || self.strangers.keys().any(|s| is_below(s, path) || is_below(path, s))
             || self.typed.iter().any(|(t, _)| t == path || is_below(t, path) || is_below(path, t))
     }

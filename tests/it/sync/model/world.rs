@@ -51,6 +51,7 @@ pub struct World<'l> {
 struct Decided {
     local: Files,
     strangers: Files,
+    hollow: Vec<Vec<u8>>,
     theirs: Files,
     offered: Oid,
     plan: MergePlan,
@@ -360,7 +361,8 @@ impl<'l> World<'l> {
         }
         let ignored = self.here.iter().filter(|(p, _)| ignored_here(p));
         let strangers = ignored.map(|(p, n)| (p.clone(), n.clone())).collect();
-        Decided { local, strangers, theirs, offered, plan }
+        let hollow = files::hollow(self.near.top());
+        Decided { local, strangers, hollow, theirs, offered, plan }
     }
 
     /// Asks the sandbox and reads its answer.
@@ -392,8 +394,8 @@ impl<'l> World<'l> {
     pub fn pull(&mut self, way: &Way) -> bool {
         self.runs += 1;
         let run = format!("r{}", self.runs);
-        let decided = self.decide(way);
-        let plan = &decided.plan;
+        let mut decided = self.decide(way);
+        let plan = decided.plan.clone();
         self.say(format!("pull {run} {:?} mass {}", way.policy, way.allow_mass_delete));
         let before = self.here.clone();
         let stops =
@@ -413,6 +415,7 @@ impl<'l> World<'l> {
             all_or_nothing: way.policy == Policy::Hold,
         };
         let typed = if self.dice.once_in(5) { self.type_meanwhile() } else { Vec::new() };
+        decided.hollow.extend(files::hollow(self.near.top()));
         let (applied, cut) = self.apply(&todo);
         let settled = applied.iter().all(|a| a.late.is_empty()) && !cut;
         self.here = files::read(self.near.top());
@@ -422,7 +425,10 @@ impl<'l> World<'l> {
             return false;
         }
         let outcome = self.outcome(&decided, &applied);
-        self.judged(way, &decided, &typed, outcome);
+        // What was late when a run began is not in its journal: the next fetch will tell of it.
+        if !cut || typed.is_empty() {
+            self.judged(way, &decided, &typed, outcome);
+        }
         if !settled && !cut {
             self.near.write_ref("refs/held/sandbox", decided.offered).unwrap();
         }
@@ -524,6 +530,7 @@ impl<'l> World<'l> {
             local: &decided.local,
             theirs: &decided.theirs,
             strangers: &decided.strangers,
+            hollow: &decided.hollow,
             typed,
         };
         if let Err(why) = trees.judge(way, &outcome) {
@@ -558,6 +565,7 @@ impl<'l> World<'l> {
             local: &decided.local,
             theirs: &decided.theirs,
             strangers: &decided.strangers,
+            hollow: &decided.hollow,
             typed: &[],
         };
         let (found, now) = (self.found_here(), ids(&self.here));
@@ -566,13 +574,16 @@ impl<'l> World<'l> {
                 continue;
             }
             let after = self.here.get(path);
-            let within = after.is_some_and(|a| holds(&a.bytes, &node.bytes));
-            if within || trees.blended(path, after) {
+            let local = decided.local.get(path);
+            let within = |now: Option<&Node>| {
+                now.is_some_and(|now| holds(&now.bytes, &node.bytes)) || trees.blended(path, now)
+            };
+            if within(after) {
                 continue;
             }
             let id = blob_id(&node.bytes);
             // What was here already and was typed over meanwhile is nobody's loss.
-            if !typed.is_empty() && decided.local.get(path) == Some(node) {
+            if !typed.is_empty() && within(local) {
                 continue;
             }
             assert!(found.contains(&id), "their `{}` {node:?} is gone", escape(path));
