@@ -163,3 +163,17 @@ fn repositories_of_the_agent_change_nothing() {
         );
     });
 }
+
+#[test]
+fn a_link_to_itself_in_a_folders_place_is_no_trouble() {
+    everywhere(|far| {
+        let repo = RepoBuilder::new();
+        repo.file("a", "1").file("d/e/z", "1").file("d/x", "1");
+        let mut pair = Pair::new(repo, far);
+        pair.push();
+        pair.far.agent("rm -r d; ln -s d d");
+        let (offer, _, _) = pair.pull();
+        assert_eq!(offer.trouble, "");
+        assert_eq!(pair.differs(), ["d", "d/e/z", "d/x"]);
+    });
+}
