@@ -121,10 +121,12 @@ fn a_base_that_is_deleted_or_forged_is_found_out() {
             victim.right_or_refused(&format!("S=$HOME/.sandbox-coder/sync; echo 2 >a; {attack}"));
         assert_eq!(ran.code, code, "{attack}: {}", ran.stderr);
     }
-    // The base of nothing is known everywhere; the sandbox does not have what it would then have to send.
+    // The base of nothing is known everywhere. The sandbox mostly lacks what it would then have to send; if the
+    // files are so new that git read them once more, it has all of it, and everything clashes.
     let victim = Victim::new();
     let forge = format!("echo 2 >a; printf {} >$HOME/.sandbox-coder/sync/base", Oid::EMPTY_TREE);
-    assert_eq!(victim.right_or_refused(&forge).code, 82);
+    let code = victim.right_or_refused(&forge).code;
+    assert!([81, 82].contains(&code), "{code}");
 }
 
 #[test]
