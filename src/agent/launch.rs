@@ -92,11 +92,20 @@ pub(super) struct Invocation {
     pub env: Vec<(&'static str, String)>,
 }
 
+/// An agent has a terminal, and nobody turns the pages of what it looks at there.
+const NO_PAGER: [(&str, &str); 2] = [("PAGER", "cat"), ("GIT_PAGER", "cat")];
+
 /// How to start the agent; fails only where the request makes no sense for it.
 pub fn launch(request: &LaunchRequest) -> Result<Launch, Error> {
-    if request.kind == Kind::Command {
-        return command::launch(request);
-    }
+    let mut launch = match request.kind {
+        Kind::Command => command::launch(request)?,
+        _ => of_a_known_agent(request)?,
+    };
+    launch.env.extend(NO_PAGER.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Ok(launch)
+}
+
+fn of_a_known_agent(request: &LaunchRequest) -> Result<Launch, Error> {
     if let Some(session) = &request.session {
         check_session(request.kind, session)?;
     }
