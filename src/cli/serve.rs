@@ -63,6 +63,7 @@ fn background(args: &ArgMatches) -> anyhow::Result<()> {
     let endpoint = super::runtime()?.block_on(ensure(DaemonOptions {
         data_dir,
         isolation,
+        insist: true,
         binary,
         idle_exit,
     }))?;

@@ -48,7 +48,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         env.extend(std::env::var("TERM").ok().map(|kind| ("TERM".to_owned(), kind)));
     }
     run::mask_given(cx).await?;
-    let service = cx.until_signal(Service::connect(cx)).await?;
+    let service = cx.until_signal(Service::connect_isolated(cx)).await?;
     let ready = match request.no_sync {
         true => reach(cx, &open, &service).await?,
         false => cx.until_signal(sandbox::obtain(cx, &mut open, &service)).await?,

@@ -51,7 +51,7 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     let name = open.sandbox_name(cx);
     open.announce(cx, "run", &name, request.session.clone()).await;
     let credentials = lend(cx, kind).await;
-    let service = cx.until_signal(Service::connect(cx)).await?;
+    let service = cx.until_signal(Service::connect_isolated(cx)).await?;
     if cx.config.dry_run {
         send::preview(cx, &open).await?;
         return Ok(Exit::Ok.into());

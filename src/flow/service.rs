@@ -37,8 +37,17 @@ impl Service {
         self.provider == "local"
     }
 
-    /// Connects; starts the local server if it is needed and not there.
+    /// Connects, to look after what is there; starts the local server if it is needed and not there.
     pub async fn connect(cx: &Context) -> anyhow::Result<Service> {
+        Self::reach(cx, false).await
+    }
+
+    /// Connects, to start something in a sandbox: of the isolation asked for, and of no other.
+    pub async fn connect_isolated(cx: &Context) -> anyhow::Result<Service> {
+        Self::reach(cx, true).await
+    }
+
+    async fn reach(cx: &Context, insist: bool) -> anyhow::Result<Service> {
         match &cx.config.provider {
             Provider::Daytona { api_url, credential, target } => {
                 let credential = match credential.clone() {
@@ -58,12 +67,12 @@ impl Service {
                     network: String::new(),
                 })
             }
-            Provider::Local => Self::local(cx).await,
+            Provider::Local => Self::local(cx, insist).await,
         }
     }
 
     #[cfg(target_os = "linux")]
-    async fn local(cx: &Context) -> anyhow::Result<Service> {
+    async fn local(cx: &Context, insist: bool) -> anyhow::Result<Service> {
         use crate::server::daemon::{self, DaemonOptions};
         let isolation = cx.config.isolation.parse().map_err(|_| {
             Failure::new(
@@ -73,7 +82,7 @@ impl Service {
         })?;
         let binary = std::env::current_exe().context("find our own binary")?;
         let data_dir = cx.config.state_dir.join("local");
-        let options = DaemonOptions { data_dir, isolation, binary, idle_exit: LOCAL_IDLE };
+        let options = DaemonOptions { data_dir, isolation, insist, binary, idle_exit: LOCAL_IDLE };
         let endpoint = daemon::ensure(options).await?;
         cx.reporter.secret(endpoint.api_key.clone()).await;
         let credential = Credential::Key(endpoint.api_key);
@@ -86,7 +95,7 @@ impl Service {
     }
 
     #[cfg(not(target_os = "linux"))]
-    async fn local(_: &Context) -> anyhow::Result<Service> {
+    async fn local(_: &Context, _: bool) -> anyhow::Result<Service> {
         let message = "local sandboxes need Linux";
         Err(Failure::new(ErrorCode::IsolationUnavailable, message)
             .hint("set DAYTONA_API_KEY to use Daytona")

@@ -33,6 +33,8 @@ pub struct DaemonOptions {
     pub data_dir: PathBuf,
     /// How sandboxes are kept apart.
     pub isolation: Isolation,
+    /// Whether a running server of another isolation will not do. It does for who only looks after what is there.
+    pub insist: bool,
     /// Our own binary.
     pub binary: PathBuf,
     /// Leave after this long without requests and sandboxes that run.
@@ -149,7 +151,8 @@ pub async fn ensure(options: DaemonOptions) -> Result<Endpoint, Error> {
 /// A live server that will do.
 async fn find(options: &DaemonOptions) -> Option<Endpoint> {
     let card = card(&options.data_dir)?;
-    if card.isolation != options.isolation || !answers(&card).await {
+    let other = options.insist && card.isolation != options.isolation;
+    if other || !answers(&card).await {
         return None;
     }
     // An older one is replaced when nobody needs it; until then it is good enough.

@@ -353,6 +353,7 @@ fn a_server_is_started_once_found_again_and_leaves_when_idle() {
     let options = |idle: u64| DaemonOptions {
         data_dir: dir.path().join("d"),
         isolation: Isolation::None,
+        insist: true,
         binary: env!("CARGO_BIN_EXE_sandbox-coder").into(),
         idle_exit: std::time::Duration::from_secs(idle),
     };

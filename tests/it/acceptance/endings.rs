@@ -396,3 +396,16 @@ fn logs_begin_anywhere_and_follow_to_the_end() {
     let status = cx.run(["status", "--json"]).exits(0).stdout;
     assert!(status.matches(&id).count() == 1 && status.contains("\"runs\""), "{status}");
 }
+
+#[test]
+fn an_agent_finds_no_pager_and_its_sandbox_is_looked_after_whatever_its_isolation() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let script = "git log | cat >/dev/null; git log; echo \"$PAGER $GIT_PAGER\"; echo 2 >a";
+    let ran = cx.agent(script, &["--isolation", "none"]).exits(0);
+    assert!(ran.stdout.contains("cat cat"), "{}", ran.stdout);
+    // None of these was told of the isolation, and none starts anything that would need it.
+    for args in [vec!["status"], vec!["ls"], vec!["pull"], vec!["logs"], vec!["stop"], vec!["rm"]] {
+        let _ = cx.run(args).exits(0);
+    }
+    assert!(!cx.run(["ls"]).exits(0).stdout.contains("started"));
+}

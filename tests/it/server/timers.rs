@@ -98,6 +98,7 @@ fn a_server_is_replaced_only_when_nothing_of_it_runs() {
         runtime.block_on(ensure(DaemonOptions {
             data_dir: dir.path().to_owned(),
             isolation,
+            insist: true,
             binary: env!("CARGO_BIN_EXE_sandbox-coder").into(),
             idle_exit: Duration::from_secs(600),
         }))
