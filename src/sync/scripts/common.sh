@@ -48,7 +48,8 @@ export GIT_DIR="$S/git" GIT_WORK_TREE="$W"
 # The tree of the workspace as it is, into the index $1: repositories inside are left out and named in `nested`.
 look() {
   [ -z "$plain" ] || { list "$1"; tree=$base; cmp -s "$S/index" "$1" || tree=other; return 0; }
-  rm -f "$1" "$1.lock"
+  # Also what is about to be written: it may be a link by now.
+  rm -f "$1" "$1.lock" "$S/m" "$S/oids" "$S/out.n"
   [ ! -e "$S/index" ] || cp -p "$S/index" "$1" || refuse 94 disk "cannot copy the index"
   add_all() { ( cd "$W" && GIT_INDEX_FILE=$1 git add -A --ignore-errors . ) >/dev/null 2>"$S/err" || :; }
   add_all "$1"

@@ -114,7 +114,8 @@ fn a_base_that_is_deleted_or_forged_is_found_out() {
         ("printf 1111111111111111111111111111111111111111 >$S/base", 69),
         ("echo nonsense >$S/base", 69),
         ("rm -rf $S", 83),
-        ("rm -rf $S/git", 69),
+        ("rm -rf $S/git", 0),
+        ("rm -rf $S/git $S/index", 69),
     ] {
         let victim = Victim::new();
         let ran =
