@@ -3,6 +3,8 @@ SHELL := /bin/sh
 CARGO ?= cargo
 BIN := target/release/sandbox-coder
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+# Most tests wait more than they compute.
+THREADS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 
 CASES ?= 10000
 KILLS ?= 2000
@@ -20,7 +22,7 @@ demo: build      ## see the main job on a throwaway repository, offline
 
 test:            ## run every test that needs no network
 ifdef NEXTEST
-	$(CARGO) nextest run --locked --all-targets
+	$(CARGO) nextest run --locked --all-targets --test-threads $(THREADS)
 	$(CARGO) test --locked --doc
 else
 	$(CARGO) test --locked
