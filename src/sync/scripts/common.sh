@@ -53,6 +53,11 @@ look() {
   [ ! -e "$S/index" ] || cp -p "$S/index" "$1" || refuse 94 disk "cannot copy the index"
   add_all() { ( cd "$W" && GIT_INDEX_FILE=$1 git add -A --ignore-errors . ) >/dev/null 2>"$S/err" || :; }
   add_all "$1"
+  # A file that went away while git looked ends its look: it looks again.
+  again=5
+  while [ -s "$S/err" ] && [ $again -gt 0 ] && grep -q '^fatal: unable to stat' "$S/err"; do
+    again=$((again-1)); rm -f "$1.lock"; add_all "$1"
+  done
   # An index that was damaged is made anew from the base; git then reads every file once.
   if [ -s "$S/err" ] && ! GIT_INDEX_FILE=$1 git ls-files -s -z >/dev/null 2>&1; then
     rm -f "$1" "$1.lock"

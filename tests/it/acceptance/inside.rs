@@ -166,7 +166,11 @@ fn what_is_written_while_the_result_is_taken_is_whole_or_told() {
         "echo 2 >a; env -i PATH=\"$PATH\" setsid timeout 10 sh -c 'while :; do date +%N >b; cp b c; mv c d; done' >/dev/null 2>&1 &
          while [ ! -e d ]; do sleep 0.05; done",
     );
-    assert_eq!(victim.cx.read("a"), "2\n", "{} {}", ran.code, ran.stderr);
+    match ran.code {
+        0 => assert_eq!(victim.cx.read("a"), "2\n", "{}", ran.stderr),
+        // Git never got a look at files that stand still: told, and nothing is taken for agreed.
+        code => assert_eq!(code, 83, "{}", ran.stderr),
+    }
 }
 
 /// Asks a sandbox whose search path begins with a program of the agent's.
