@@ -1,5 +1,6 @@
 //! Put back what an apply replaced.
 
+use super::home::tell::typed_over;
 use super::open::{Open, with_site};
 use super::{Context, Summary, blocking};
 use crate::error::Failure;
@@ -52,16 +53,7 @@ pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
     }
     for late in &applied.late {
         cx.told().files.conflicts += 1;
-        let event = Event::Conflict {
-            path: EventPath::from(&late.step.path),
-            kind: "edited_since".into(),
-            reason: None,
-            base: late.step.before.map(|e| e.id.to_string()),
-            local: None,
-            theirs: late.step.after.map(|e| e.id.to_string()),
-            saved_to: late.saved_to.as_ref().map(ToString::to_string),
-        };
-        cx.reporter.event(event).await;
+        cx.reporter.event(typed_over(late, "edited_since")).await;
     }
     if applied.late.is_empty() {
         return Ok(Exit::Ok.into());

@@ -6,6 +6,7 @@
 //! `base` (the agreed tree), `index` and `git` (to compute trees), `txn` (a push under way). Without git `plain`
 //! says so, and `index` is a list. What begins with `history` belongs to the agent's repository, not to the sync.
 
+mod counted;
 pub mod delta;
 mod gzip;
 pub mod history;

@@ -3,9 +3,9 @@
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
+use super::counted::Counted;
 use super::delta::Delta;
 use super::gzip::{Gzip, shrinks};
 use crate::rel_path::RelPath;
@@ -55,7 +55,7 @@ pub fn pack(
     link: Link,
     out: &mut dyn Write,
 ) -> anyhow::Result<Packed> {
-    let counted = Counted { out, hash: Sha256::new(), size: 0 };
+    let counted = Counted::new(out);
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
@@ -66,12 +66,12 @@ pub fn pack(
         packer.file(path, *entry, store)?;
     }
     let content = packer.content;
-    let counted = packer.tar.into_inner()?.finish()?;
-    Ok(Packed { size: counted.size, sha256: hex::encode(counted.hash.finalize()), content })
+    let (size, sha256) = packer.tar.into_inner()?.finish()?.end();
+    Ok(Packed { size, sha256, content })
 }
 
 struct Packer<'o> {
-    tar: Builder<Gzip<Counted<'o>>>,
+    tar: Builder<Gzip<Counted<&'o mut dyn Write>>>,
     now: u64,
     content: u64,
 }
@@ -200,23 +200,4 @@ fn index_info(delta: &Delta) -> Vec<u8> {
         lines.push(0);
     }
     lines
-}
-
-struct Counted<'o> {
-    out: &'o mut dyn Write,
-    hash: Sha256,
-    size: u64,
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.hash.update(&bytes[..n]);
-        self.size += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }

@@ -3,7 +3,7 @@
 mod decide;
 pub mod held;
 mod settle;
-mod tell;
+pub(super) mod tell;
 
 use std::path::PathBuf;
 use std::time::Duration;

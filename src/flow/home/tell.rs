@@ -8,7 +8,7 @@ use crate::sync::merge::MergePlan;
 use crate::sync::pull::Offer;
 use crate::sync::threats::Flag;
 use crate::tree::Change;
-use crate::worktree::apply::{Applied, CONFLICTS};
+use crate::worktree::apply::{Applied, CONFLICTS, Late};
 
 /// A transfer from over there.
 pub async fn sync(cx: &Context, files: u64, deleted: u64, bytes: u64) {
@@ -82,16 +82,7 @@ pub async fn applied(cx: &Context, decision: &Decision, applied: &Applied) {
     }
     conflicts(cx, &decision.plan, &applied.asides).await;
     for late in &applied.late {
-        let event = Event::Conflict {
-            path: EventPath::from(&late.step.path),
-            kind: "edited_meanwhile".into(),
-            reason: None,
-            base: late.step.before.map(|e| e.id.to_string()),
-            local: None,
-            theirs: late.step.after.map(|e| e.id.to_string()),
-            saved_to: late.saved_to.as_ref().map(ToString::to_string),
-        };
-        cx.reporter.event(event).await;
+        cx.reporter.event(typed_over(late, "edited_meanwhile")).await;
     }
     for path in &applied.rescued {
         let message = format!("what lay in the way is kept as `{path}`");
@@ -124,5 +115,18 @@ pub async fn conflicts(cx: &Context, plan: &MergePlan, asides: &[(RelPath, RelPa
         let message =
             format!("the sandbox's versions of conflicting files are below `{CONFLICTS}`");
         cx.reporter.warn("sync.aside", message, None).await;
+    }
+}
+
+/// A path that somebody wrote to before a step of ours came to it.
+pub fn typed_over(late: &Late, kind: &str) -> Event {
+    Event::Conflict {
+        path: EventPath::from(&late.step.path),
+        kind: kind.to_owned(),
+        reason: None,
+        base: late.step.before.map(|e| e.id.to_string()),
+        local: None,
+        theirs: late.step.after.map(|e| e.id.to_string()),
+        saved_to: late.saved_to.as_ref().map(ToString::to_string),
     }
 }

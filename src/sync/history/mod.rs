@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
 
+use super::counted::Counted;
 use crate::daytona::Toolbox;
 use crate::daytona::script::{Script, said};
 use crate::worktree::Repo;
@@ -275,36 +275,6 @@ impl History {
             branch: self.wanted.branch.clone(),
             marks: self.marks.clone(),
         }
-    }
-}
-
-/// Counts and hashes what passes.
-struct Counted<'o> {
-    out: &'o mut File,
-    hash: Sha256,
-    size: u64,
-}
-
-impl<'o> Counted<'o> {
-    fn new(out: &'o mut File) -> Self {
-        Self { out, hash: Sha256::new(), size: 0 }
-    }
-
-    fn end(self) -> (u64, String) {
-        (self.size, hex::encode(self.hash.finalize()))
-    }
-}
-
-impl Write for Counted<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.hash.update(&bytes[..n]);
-        self.size += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }
 

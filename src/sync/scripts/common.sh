@@ -28,7 +28,10 @@ else
   trap 'rm -f "$S/lock.link"' EXIT
 fi
 # Uploads that nobody came for; one under way is younger.
-find "$S" -maxdepth 1 -name 'in.*' -mmin +10 -exec rm -f {} + 2>/dev/null
+for old in "$S"/in.*; do
+  [ ! -e "$old" ] || find "$S" -maxdepth 1 -name 'in.*' -mmin +10 -exec rm -f {} + 2>/dev/null
+  break
+done
 base=$(cat "$S/base" 2>/dev/null || echo -)
 # Whether git keeps the books or a list does is decided with each whole tree: an agent may install git, or remove it.
 plain=; [ ! -e "$S/plain" ] || plain=1
