@@ -7,6 +7,8 @@ use super::{Offsets, Stream};
 
 /// Rest of the terminal's preamble that is thrown away: prompts, echo, messages of the day.
 const PREAMBLE: usize = 256 << 10;
+/// The longest frame.
+const FRAME: u64 = 64 << 10;
 /// What the view prints first.
 pub(super) const GO: &[u8] = b"\x01GO\x02";
 
@@ -20,8 +22,16 @@ pub(super) enum Frame {
 }
 
 /// Reads frames from bytes that come in any cut.
+#[derive(Debug, Default)]
+pub(super) struct Framing {
+    place: Place,
+    /// A frame's bytes until it is known that they were still there when they were read.
+    held: Vec<Frame>,
+}
+
+/// Where in a frame the reading is.
 #[derive(Debug)]
-pub(super) enum Framing {
+enum Place {
     /// Before the view's first word.
     Preamble { tail: BytesMut, dropped: usize },
     /// Within a frame's first line.
@@ -30,7 +40,7 @@ pub(super) enum Framing {
     Body { stream: Stream, offset: u64, left: u64 },
 }
 
-impl Default for Framing {
+impl Default for Place {
     fn default() -> Self {
         Self::Preamble { tail: BytesMut::new(), dropped: 0 }
     }
@@ -38,19 +48,19 @@ impl Default for Framing {
 
 impl Framing {
     pub(super) fn begun(&self) -> bool {
-        !matches!(self, Self::Preamble { .. })
+        !matches!(self.place, Place::Preamble { .. })
     }
 
     pub(super) fn feed(&mut self, mut input: Bytes, frames: &mut Vec<Frame>) -> Result<(), String> {
         while !input.is_empty() {
-            match self {
-                Self::Preamble { tail, dropped } => {
+            match &mut self.place {
+                Place::Preamble { tail, dropped } => {
                     tail.extend_from_slice(&input);
                     *dropped += input.len();
                     input.clear();
                     if let Some(place) = memchr::memmem::find(tail, GO) {
                         input = tail.split_off(place + GO.len()).freeze();
-                        *self = Self::Head(BytesMut::new());
+                        self.place = Place::Head(BytesMut::new());
                     } else if *dropped > PREAMBLE {
                         return Err("the terminal talks and does not begin".into());
                     } else {
@@ -58,7 +68,7 @@ impl Framing {
                         tail.advance(tail.len() - keep);
                     }
                 }
-                Self::Head(line) => {
+                Place::Head(line) => {
                     let end = memchr::memchr(b'\n', &input);
                     let piece = input.split_to(end.map_or(input.len(), |at| at + 1));
                     line.extend_from_slice(&piece);
@@ -66,41 +76,49 @@ impl Framing {
                         return Err("the view is garbled".into());
                     }
                     if end.is_some() {
-                        *self = head(line).ok_or("the view is garbled")?.into_state(frames);
+                        let head = head(line).ok_or("the view is garbled")?;
+                        self.place = self.begin(head, frames).ok_or("the view is garbled")?;
                     }
                 }
-                Self::Body { stream, offset, left } => {
+                Place::Body { stream, offset, left } => {
                     let bytes = input.split_to((*left).min(input.len() as u64) as usize);
                     let (stream, at) = (*stream, *offset);
                     *offset += bytes.len() as u64;
                     *left -= bytes.len() as u64;
                     if *left == 0 {
-                        *self = Self::Head(BytesMut::new());
+                        self.place = Place::Head(BytesMut::new());
                     }
-                    frames.push(Frame::Bytes { stream, offset: at, bytes });
+                    self.held.push(Frame::Bytes { stream, offset: at, bytes });
                 }
             }
         }
         Ok(())
     }
+
+    /// What a first line leads to; `None` where it may not stand.
+    fn begin(&mut self, head: Head, frames: &mut Vec<Frame>) -> Option<Place> {
+        match head {
+            Head::Kept => frames.append(&mut self.held),
+            Head::Frame(gap @ Frame::Gap { .. }) => {
+                self.held.clear();
+                frames.push(gap);
+            }
+            _ if !self.held.is_empty() => return None,
+            Head::Frame(frame) => frames.push(frame),
+            Head::Body(stream, offset, left) if (1..=FRAME).contains(&left) => {
+                return Some(Place::Body { stream, offset, left });
+            }
+            Head::Body(..) => return None,
+        }
+        Some(Place::Head(BytesMut::new()))
+    }
 }
 
+#[derive(Debug)]
 enum Head {
     Body(Stream, u64, u64),
+    Kept,
     Frame(Frame),
-}
-
-impl Head {
-    fn into_state(self, frames: &mut Vec<Frame>) -> Framing {
-        match self {
-            Self::Body(stream, offset, left) if left > 0 => Framing::Body { stream, offset, left },
-            Self::Body(..) => Framing::Head(BytesMut::new()),
-            Self::Frame(frame) => {
-                frames.push(frame);
-                Framing::Head(BytesMut::new())
-            }
-        }
-    }
 }
 
 fn head(line: &[u8]) -> Option<Head> {
@@ -111,6 +129,7 @@ fn head(line: &[u8]) -> Option<Head> {
     Some(match word {
         "SBXO" => Head::Body(Stream::Out, number()?, number()?),
         "SBXE" => Head::Body(Stream::Err, number()?, number()?),
+        "SBXK" => Head::Kept,
         "SBXG" => {
             let stream = if number()? == 1 { Stream::Out } else { Stream::Err };
             Head::Frame(Frame::Gap { stream, from: number()?, to: number()? })
@@ -149,14 +168,16 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_gives_the_same_frames(
-            out in prop::collection::vec(any::<u8>(), 0..300),
-            err in prop::collection::vec(any::<u8>(), 0..300),
+            out in prop::collection::vec(any::<u8>(), 1..300),
+            err in prop::collection::vec(any::<u8>(), 1..300),
             cuts in prop::collection::vec(1usize..40, 1..60),
         ) {
             let mut wire = b"$ stty; printf '\\001GO\\002'\r\n\x01G\x1b[?2004h\x01GO\x02".to_vec();
-            wire.extend(format!("SBXO 0 {}\n", out.len()).bytes().chain(out.iter().copied()));
-            wire.extend(format!("SBXE 0 {}\n", err.len()).bytes().chain(err.iter().copied()));
-            wire.extend_from_slice(b"SBXG 2 5 9\n");
+            for (letter, bytes) in [('O', &out), ('E', &err)] {
+                wire.extend(format!("SBX{letter} 0 {}\n", bytes.len()).bytes());
+                wire.extend(bytes.iter().copied().chain(*b"SBXK\n"));
+            }
+            wire.extend_from_slice(b"SBXE 5 4\n\0\0\0\0SBXG 2 5 9\n");
             wire.extend(format!("SBXX 7 {} {} idle\n", out.len(), err.len()).bytes());
             let (mut framing, mut frames, mut rest) = (Framing::default(), Vec::new(), &wire[..]);
             for cut in cuts.iter().cycle() {
@@ -174,9 +195,17 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_not_taken_for_one() {
-        let mut framing = Framing::Head(BytesMut::new());
-        assert!(
-            framing.feed(Bytes::from_static(b"bash: no such file\n"), &mut Vec::new()).is_err()
-        );
+        for words in [
+            "bash: no such file\n",
+            "SBXO 0 0\n",
+            "SBXO 0 65537\n",
+            // neither kept nor taken back
+            "SBXO 0 1\n.SBXO 1 1\n",
+            "SBXO 0 1\n.SBXX 0 1 0 -\n",
+        ] {
+            let wire = [GO, words.as_bytes()].concat();
+            let fed = Framing::default().feed(wire.into(), &mut Vec::new());
+            assert!(fed.is_err(), "{words}");
+        }
     }
 }

@@ -97,6 +97,9 @@ pub struct RunState {
     pub holes: [Hole; 2],
 }
 
+/// The beginning that every record keeps, in bytes: an eighth of the smallest bound.
+pub(crate) const ALWAYS_KEPT: u64 = 1 << 20;
+
 /// Bytes that a record gave up because there were too many. Empty if it gave up none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Hole {

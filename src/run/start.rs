@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::RunRef;
+use super::{ALWAYS_KEPT, RunRef};
 use crate::agent::HomeFile;
 use crate::daytona::script::{Script, quote, said};
 use crate::daytona::{Error, Toolbox};
@@ -45,8 +45,9 @@ pub struct Limits {
     pub idle: Option<Duration>,
     /// Between TERM and KILL.
     pub grace: Duration,
-    /// Bytes that are kept of each recorded stream: its beginning and its end; `None` is all of it. A bound
-    /// that is looked at once a second, and only where the sandbox can give up the middle of a file.
+    /// Bytes that are kept of each recorded stream: its beginning and its end; `None` is all of it, less than
+    /// 8 MiB counts as 8 MiB. A bound that is looked at once a second, and only where the sandbox can give
+    /// up the middle of a file.
     pub log: Option<u64>,
 }
 
@@ -56,7 +57,7 @@ impl Limits {
         let seconds = |d: Duration| d.as_secs() + u64::from(d.subsec_nanos() > 0);
         let limit = |d: Option<Duration>| d.map_or(0, |d| seconds(d).max(1));
         let (total, idle, grace) = (limit(self.total), limit(self.idle), seconds(self.grace));
-        let log = self.log.unwrap_or_default();
+        let log = self.log.map_or(0, |bytes| bytes.max(8 * ALWAYS_KEPT));
         (total + idle + log > 0).then(|| format!("{total} {idle} {grace} {log}\n"))
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::frames::{Frame, Framing};
 use super::outcome::Stop;
-use super::{Offsets, Piece, RunRef, Stream, state};
+use super::{ALWAYS_KEPT, Offsets, Piece, RunRef, Stream, state};
 use crate::daytona::pty::{Pty, PtyEvent, PtyOptions};
 use crate::daytona::script::quote;
 use crate::daytona::{Error, Toolbox, retry};
@@ -100,8 +100,8 @@ pub struct View {
 
 /// Pieces that wait for a slow consumer; with pieces of at most 64 KiB about 1 MiB.
 const QUEUE: usize = 16;
-/// Bytes that are fetched before the holes are looked at again: what is read must still be there.
-const PASS: u64 = 8 << 20;
+/// Bytes that are fetched and held until it is known that they were still there when they were read.
+const PASS: u64 = 4 << 20;
 /// Looks without a living process before a run counts as lost; more before its runner is up.
 const LOST_LOOKS: u32 = 3;
 const LOST_LOOKS_EARLY: u32 = 12;
@@ -227,7 +227,8 @@ impl Watcher {
         let mut state = state(&self.toolbox, &self.run).await?;
         for stream in [Stream::Out, Stream::Err] {
             while let Some(piece) = state.piece(stream, self.at.of(stream)) {
-                let end = match piece {
+                let before = self.at.of(stream);
+                let end = match &piece {
                     Piece::Gap(range) => {
                         if self.gap(stream, range.start, range.end).await.is_none() {
                             return Ok(None);
@@ -236,35 +237,55 @@ impl Watcher {
                     }
                     Piece::Bytes(range) => range.end.min(range.start + PASS),
                 };
-                if !self.fetch(stream, end).await? {
+                if !self.fetch(stream, end, &mut state).await? {
                     return Ok(None);
                 }
-                if self.at.of(stream) < end {
+                if self.at.of(stream) == before && state.piece(stream, before) == Some(piece) {
                     break;
-                }
-                if end < state.sizes.of(stream) {
-                    // Only the holes: the sizes go with the exit status that was seen with them.
-                    state.holes = super::state(&self.toolbox, &self.run).await?.holes;
                 }
             }
         }
         Ok(Some(state))
     }
 
-    /// Fetches a stream up to an offset; `false` if nobody listens.
-    async fn fetch(&mut self, stream: Stream, end: u64) -> Result<bool, Error> {
+    /// Fetches a stream up to an offset, or to a hole that appeared meanwhile; `false` if nobody listens.
+    async fn fetch(
+        &mut self,
+        stream: Stream,
+        end: u64,
+        state: &mut super::RunState,
+    ) -> Result<bool, Error> {
         let path = format!("{}/{}", self.run.dir, stream.file());
-        let mut download = self.toolbox.download(&path, self.at.of(stream)).await?;
-        while self.at.of(stream) < end
-            && let Some(mut bytes) = download.chunk().await?
-        {
+        let mut upto = self.at.of(stream);
+        let mut download = self.toolbox.download(&path, upto).await?;
+        let mut held = Vec::new();
+        let cut = loop {
+            match download.chunk().await {
+                Ok(Some(mut bytes)) => {
+                    bytes.truncate(usize::try_from(end - upto).unwrap_or(usize::MAX));
+                    upto += bytes.len() as u64;
+                    held.push(bytes);
+                    if upto == end {
+                        break None;
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        if upto > ALWAYS_KEPT {
+            // Only the holes: the sizes go with the exit status that was seen with them.
+            state.holes = super::state(&self.toolbox, &self.run).await?.holes;
+        }
+        for mut bytes in held {
             let offset = self.at.of(stream);
-            bytes.truncate(usize::try_from(end - offset).unwrap_or(usize::MAX));
+            let Some(Piece::Bytes(sound)) = state.piece(stream, offset) else { break };
+            bytes.truncate(usize::try_from(sound.end - offset).unwrap_or(usize::MAX));
             if self.output(stream, offset, bytes).await.is_none_or(|gap| gap) {
                 return Ok(false);
             }
         }
-        Ok(true)
+        cut.map_or(Ok(true), Err)
     }
 
     async fn end(&mut self, exit: Option<i32>, why: Option<Stop>) -> Result<(), Error> {

@@ -9,13 +9,13 @@ size() { stat -c %s "$1" 2>/dev/null || wc -c <"$1" 2>/dev/null || echo 0; }
 now() { if read -r t rest 2>/dev/null </proc/uptime; then t=${t%%.*}; else t=$(date +%s); fi; }
 over() { claim "$1"; finish; exit 0; }
 # A stream that became too long keeps its beginning and its end; offsets stay. The hole is announced before
-# it is made, so that whoever reads there gets away.
+# it is made: who finds no announcement after having read knows that what was read was still there.
 trim() {
   x=$((log / 8 / 65536 * 65536)); y=$x; [ ! -e "$1.hole" ] || read -r x y <"$1.hole"
   s=$(size "$1"); [ $((s - y)) -gt "$log" ] || return 0
   y=$(((s - log / 2) / 65536 * 65536))
   echo "$x $y" >"$1.hole.n"; mv "$1.hole.n" "$1.hole"
-  sleep 2; fallocate -p -o "$x" -l $((y - x)) "$1"
+  fallocate -p -o "$x" -l $((y - x)) "$1"
 }
 if [ "$log" -gt 0 ]; then
   echo >"$D/probe"; fallocate -p -o 0 -l 1 "$D/probe" 2>/dev/null || log=0

@@ -1,7 +1,9 @@
 # sh view.sh DIR RUN OUT ERR: prints what the run recorded, from these offsets on, in frames.
 #   SBXO offset length LF bytes        standard output, or the terminal
 #   SBXE offset length LF bytes        standard error
-#   SBXG stream from to LF             bytes that are no longer held, of stream 1 or 2
+#   SBXK LF                            the bytes of the last frame were still there when they were read
+#   SBXG stream from to LF             bytes that are no longer held, of stream 1 or 2; right behind a frame
+#                                      it takes the place of SBXK: that frame's bytes may be no more than zeros
 #   SBXX exit outsize errsize why LF   the end; `-` if it ended by itself
 #   SBXL outsize errsize LF            no exit status and nothing left of the run
 # The exit file is looked at before the sizes, so the last round shows everything. A file descriptor
@@ -16,6 +18,21 @@ nap() {
 alive() { grep -qz "^SANDBOX_CODER_RUN=$R$" /proc/[0-9]*/environ 2>/dev/null; }
 # Sets x and y to the hole of file $1 at or after the offset $2; y is 0 without one.
 hole() { x=0; y=0; [ ! -e "$1.hole" ] || read -r x y <"$1.hole"; [ "$y" -gt "$2" ] || y=0; }
+# Prints the stream $1 $2 from its file $3, open as $4, between the offsets $5 and $6; `at` is where that ended.
+show() {
+  at=$5
+  while [ "$6" -gt "$at" ]; do
+    k=$(($6 - at)); [ $k -le 65536 ] || k=65536; quiet=0
+    hole "$3" "$at"
+    if [ "$y" -gt 0 ] && [ "$at" -ge "$x" ]; then
+      printf 'SBXG %s %s %s\n' "$2" "$at" "$y"; seek $((y - at)) <&$4 >/dev/null; at=$y; continue
+    fi
+    [ "$y" -eq 0 ] || [ $k -le $((x - at)) ] || k=$((x - at))
+    printf 'SBX%s %s %s\n' "$1" "$at" "$k"; dd bs=$k count=1 <&$4 2>/dev/null
+    hole "$3" "$at"; z=$at; at=$((at + k))
+    if [ "$y" -gt 0 ] && [ "$at" -gt "$x" ]; then printf 'SBXG %s %s %s\n' "$2" "$z" "$at"; else echo SBXK; fi
+  done
+}
 n=0; while [ ! -e "$D/out" ] || [ ! -e "$D/err" ]; do
   nap; n=$((n + 1)); [ $n -lt 340 ] || { printf 'SBXL 0 0\n'; sleep 20; exit; }
 done
@@ -24,22 +41,8 @@ seek "$a" <&3 >/dev/null; seek "$b" <&4 >/dev/null
 while :; do
   e=; [ ! -e "$D/exit" ] || e=$(cat "$D/exit")
   n=$(size "$D/out"); m=$(size "$D/err"); quiet=1
-  while [ "$n" -gt "$a" ]; do
-    hole "$D/out" "$a"; k=$((n - a)); [ $k -le 65536 ] || k=65536
-    if [ "$y" -gt 0 ] && [ "$a" -ge "$x" ]; then
-      printf 'SBXG 1 %s %s\n' "$a" "$y"; seek $((y - a)) <&3 >/dev/null; a=$y; continue
-    fi
-    [ "$y" -eq 0 ] || [ $k -le $((x - a)) ] || k=$((x - a))
-    printf 'SBXO %s %s\n' "$a" "$k"; dd bs=$k count=1 <&3 2>/dev/null; a=$((a + k)); quiet=0
-  done
-  while [ "$m" -gt "$b" ]; do
-    hole "$D/err" "$b"; k=$((m - b)); [ $k -le 65536 ] || k=65536
-    if [ "$y" -gt 0 ] && [ "$b" -ge "$x" ]; then
-      printf 'SBXG 2 %s %s\n' "$b" "$y"; seek $((y - b)) <&4 >/dev/null; b=$y; continue
-    fi
-    [ "$y" -eq 0 ] || [ $k -le $((x - b)) ] || k=$((x - b))
-    printf 'SBXE %s %s\n' "$b" "$k"; dd bs=$k count=1 <&4 2>/dev/null; b=$((b + k)); quiet=0
-  done
+  show O 1 "$D/out" 3 "$a" "$n"; a=$at
+  show E 2 "$D/err" 4 "$b" "$m"; b=$at
   [ -z "$e" ] || {
     w=-; [ ! -e "$D/ended" ] || w=$(cat "$D/ended")
     printf 'SBXX %s %s %s %s\n' "$e" "$n" "$m" "${w:-stopped}"; break

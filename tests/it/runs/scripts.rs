@@ -401,21 +401,62 @@ fn the_view_prints_the_record_from_any_offset() {
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();
-            // It stays until its reader closes the terminal.
-            let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
-            let end = format!("SBXX 4 {} 2 -\n", record.len());
-            while !seen.ends_with(end.as_bytes()) {
-                let n = view.stdout.as_mut().unwrap().read(&mut piece).unwrap();
-                assert!(n > 0, "the view ended early");
-                seen.extend_from_slice(&piece[..n]);
-            }
-            view.kill().unwrap();
-            view.wait().unwrap();
+            let seen = seen_until(&mut view, &format!("SBXX 4 {} 2 -\n", record.len()));
             let (out, rest) = unframe(&seen, from);
             assert!(out == record[from..], "from {from}");
             assert_eq!(rest, format!("SBXX 4 {} 2 -", record.len()));
         }
     });
+}
+
+#[test]
+fn bytes_that_vanish_while_a_frame_is_read_are_taken_back() {
+    let place = Place::new(Path::new("/bin/sh"));
+    place.start(&place.spec(What::Shell("yes 0123456 | head -c 400000; exit 4".into())));
+    assert_eq!(place.finish(), 4);
+    // The guard announces a hole after the view's look and before its read, and then makes it.
+    let tools = tempfile::tempdir().unwrap();
+    let dir = &place.run.dir;
+    let wrapper = format!(
+        "#!/bin/sh\ncase $* in *count=1)\n  [ -e {dir}/out.hole ] || {{ echo 65536 262144 >{dir}/out.hole\n    \
+         /bin/dd if=/dev/zero of={dir}/out bs=65536 seek=1 count=3 conv=notrunc; }} ;;\nesac\nexec /bin/dd \"$@\"\n"
+    );
+    fs::write(tools.path().join("dd"), wrapper).unwrap();
+    fs::set_permissions(tools.path().join("dd"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut view = Command::new("sh")
+        .arg(format!("{dir}/view.sh"))
+        .args([dir, &place.run.id, "131072", "0"])
+        .env("PATH", format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let seen = seen_until(&mut view, "SBXX 4 400000 0 -\n");
+    let taken_back = b"SBXO 131072 65536\n".iter().chain([0; 65536].iter());
+    let taken_back = taken_back.chain(b"SBXG 1 131072 196608\nSBXG 1 196608 262144\n");
+    let (start, rest) = seen.split_at(seen.len() - unhurt(&seen).len());
+    assert!(start.iter().eq(taken_back), "{}", String::from_utf8_lossy(start));
+    let (out, _) = unframe(rest, 262_144);
+    assert!(out == place.file("out")[262_144..]);
+}
+
+/// What a view printed behind its last gap.
+fn unhurt(seen: &[u8]) -> &[u8] {
+    let gap = memchr::memmem::rfind(seen, b"SBXG").expect("a gap is told");
+    let line = seen[gap..].iter().position(|b| *b == b'\n').unwrap();
+    &seen[gap + line + 1..]
+}
+
+/// What a view prints, up to its last line. It stays until its reader closes the terminal.
+fn seen_until(view: &mut std::process::Child, end: &str) -> Vec<u8> {
+    let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+    while !seen.ends_with(end.as_bytes()) {
+        let n = view.stdout.as_mut().unwrap().read(&mut piece).unwrap();
+        assert!(n > 0, "the view ended early");
+        seen.extend_from_slice(&piece[..n]);
+    }
+    view.kill().unwrap();
+    view.wait().unwrap();
+    seen
 }
 
 /// Standard output and the last line of what a view printed.
@@ -426,8 +467,10 @@ fn unframe(mut wire: &[u8], from: usize) -> (Vec<u8>, String) {
         let head = String::from_utf8(wire[..end].to_vec()).unwrap();
         wire = &wire[end + 1..];
         let words: Vec<&str> = head.split(' ').collect();
-        if words[0] == "SBXX" {
-            return (out, head);
+        match words[0] {
+            "SBXX" => return (out, head),
+            "SBXK" => continue,
+            _ => {}
         }
         let size: usize = words[2].parse().unwrap();
         if words[0] == "SBXO" {

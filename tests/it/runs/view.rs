@@ -134,11 +134,12 @@ async fn a_record_without_end_keeps_its_beginning_and_its_end_and_says_what_is_m
     }
     let toolbox = place.toolbox(place.addr).await;
     const LOG: u64 = 8 << 20;
-    // Every line names its own offset. It goes on until the record has given something up, and a little more.
+    // Every line names its own offset. It goes on until the record has given up enough.
     let text = "seq -f '%011.0f' 0 12 60000000 | head -c 36000000; \
-        while [ ! -e \"$RUN_DIR/out.hole\" ]; do sleep 0.1; done; sleep 4; echo the-end; exit 5";
+        while [ \"$(stat -c %b \"$RUN_DIR/out\")\" -gt $((2 * LOG / 512)) ]; do sleep 0.1; done; \
+        echo the-end; exit 5";
     let mut spec = place.spec(text);
-    spec.env = vec![("RUN_DIR".into(), spec.run.dir.clone())];
+    spec.env = vec![("RUN_DIR".into(), spec.run.dir.clone()), ("LOG".into(), LOG.to_string())];
     spec.limits.log = Some(LOG);
     start(&toolbox, &spec).await;
     let mut written: Vec<u8> =
@@ -159,6 +160,32 @@ async fn a_record_without_end_keeps_its_beginning_and_its_end_and_says_what_is_m
         assert_eq!((exit, gaps.len()), (Some(5), 1), "{gaps:?}");
         assert!(gaps[0].0 > 0 && gaps[0].1 < kept.len(), "{gaps:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vanishes_while_it_is_fetched_is_a_gap() {
+    const SIZE: usize = 3 << 20;
+    let place = Place::new().await;
+    let spec = place.spec("yes 0123456 | head -c 3145728");
+    let text: Vec<u8> = b"0123456\n".iter().copied().cycle().take(SIZE).collect();
+    start(&place.toolbox(place.addr).await, &spec).await;
+    let options = ViewOptions { fresh: false, ..ViewOptions::default() };
+    let calm = follow(&place.toolbox(place.addr).await, &spec.run, Offsets::default(), options);
+    assert_eq!(whole_but_gaps(calm, &text).await, (Some(0), vec![]));
+    // The state was told; before the bytes are read they go.
+    let out = format!("{}/out", spec.run.dir);
+    let proxy = FaultyProxy::start(place.addr, move |name, _| {
+        if name.contains("/files/download") {
+            std::fs::write(format!("{out}.hole"), "1048576 2097152\n").unwrap();
+            let file = std::fs::File::options().write(true).open(&out).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; 1 << 20], 1 << 20).unwrap();
+        }
+        Fault::None
+    })
+    .await;
+    let view = follow(&place.toolbox(proxy.addr).await, &spec.run, Offsets::default(), options);
+    let gone = (1 << 20, 2 << 20);
+    assert_eq!(whole_but_gaps(view, &text).await, (Some(0), vec![gone]));
 }
 
 /// Follows to the end and holds what is there against what was written; tells the status and what was missing.
