@@ -5,118 +5,56 @@
 
 use serde::Serialize;
 
-/// The exit code of the process, and of the `done` event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Exit {
-    /// The agent succeeded and every change is applied.
-    Ok = 0,
-    /// The agent ran and failed; its changes are applied unless told not to.
-    AgentFailed = 1,
-    /// Bad arguments.
-    Usage = 2,
-    /// The agent could not start, or its model provider refused (login, quota, overload).
-    AgentUnusable = 3,
-    /// Too large, or not representable.
-    BadInput = 65,
-    /// Not a worktree, bare, or gone.
-    NoWorktree = 66,
-    /// A connection could not be made or kept.
-    Network = 68,
-    /// The sandbox or the platform is not usable, or was lost.
-    SandboxUnavailable = 69,
-    /// A bug of ours.
-    Internal = 70,
-    /// A snapshot was not created.
-    SnapshotFailed = 73,
-    /// The local disk or its permissions.
-    HostIo = 74,
-    /// Another run holds this worktree.
-    Busy = 75,
-    /// An answer that could not be understood.
-    Protocol = 76,
-    /// The key was rejected or may not do this.
-    Auth = 77,
-    /// A setting is missing or invalid.
-    Config = 78,
-    /// A quota or rate limit.
-    Limit = 80,
-    /// Local and sandbox changes clash; nothing of either is lost.
-    Conflict = 81,
-    /// The sandbox offered a path that is refused; nothing was applied.
-    UnsafePath = 82,
-    /// The agent finished, its result is not fully fetched.
-    Incomplete = 83,
-    /// The agent exceeded its time.
-    Timeout = 124,
-    /// Ended by SIGHUP.
-    Hangup = 129,
-    /// Ended by SIGINT.
-    Interrupted = 130,
-    /// Ended by SIGTERM.
-    Terminated = 143,
+macro_rules! exits {
+    ($($variant:ident = $code:literal, $name:literal, $meaning:literal;)+) => {
+        /// The exit code of the process, and of the `done` event.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Exit { $(#[doc = $meaning] $variant = $code,)+ }
+
+        impl Exit {
+            /// Every code, in numeric order.
+            pub const ALL: &[Exit] = &[$(Exit::$variant,)+];
+
+            /// The stable name used in `done.outcome`.
+            pub fn name(self) -> &'static str { match self { $(Self::$variant => $name,)+ } }
+
+            /// What it tells.
+            pub fn meaning(self) -> &'static str { match self { $(Self::$variant => $meaning,)+ } }
+        }
+    };
+}
+
+exits! {
+    Ok = 0, "ok", "The agent succeeded and every change is applied.";
+    AgentFailed = 1, "agent_failed", "The agent ran and failed; its changes are applied unless told not to.";
+    Usage = 2, "usage", "Bad arguments.";
+    AgentUnusable = 3, "agent_unusable", "The agent could not start, or its model provider refused (login, quota, overload).";
+    BadInput = 65, "bad_input", "Too large, or not representable.";
+    NoWorktree = 66, "no_worktree", "Not a worktree, bare, or gone.";
+    Network = 68, "network", "A connection could not be made or kept.";
+    SandboxUnavailable = 69, "sandbox_unavailable", "The sandbox or the platform is not usable, or was lost.";
+    Internal = 70, "internal", "A bug of ours.";
+    SnapshotFailed = 73, "snapshot_failed", "A snapshot was not created.";
+    HostIo = 74, "host_io", "The local disk or its permissions.";
+    Busy = 75, "busy", "Another run holds this worktree.";
+    Protocol = 76, "protocol", "An answer that could not be understood.";
+    Auth = 77, "auth", "The key was rejected or may not do this.";
+    Config = 78, "config", "A setting is missing or invalid.";
+    Limit = 80, "limit", "A quota or rate limit.";
+    Conflict = 81, "conflict", "Local and sandbox changes clash; nothing of either is lost.";
+    UnsafePath = 82, "unsafe_path", "The sandbox offered a path that is refused; nothing was applied.";
+    Incomplete = 83, "incomplete", "The agent finished, its result is not fully fetched.";
+    Timeout = 124, "timeout", "The agent exceeded its time.";
+    Hangup = 129, "hangup", "Ended by SIGHUP.";
+    Interrupted = 130, "interrupted", "Ended by SIGINT.";
+    Terminated = 143, "terminated", "Ended by SIGTERM.";
 }
 
 impl Exit {
-    /// Every code, in numeric order.
-    pub const ALL: [Exit; 23] = [
-        Exit::Ok,
-        Exit::AgentFailed,
-        Exit::Usage,
-        Exit::AgentUnusable,
-        Exit::BadInput,
-        Exit::NoWorktree,
-        Exit::Network,
-        Exit::SandboxUnavailable,
-        Exit::Internal,
-        Exit::SnapshotFailed,
-        Exit::HostIo,
-        Exit::Busy,
-        Exit::Protocol,
-        Exit::Auth,
-        Exit::Config,
-        Exit::Limit,
-        Exit::Conflict,
-        Exit::UnsafePath,
-        Exit::Incomplete,
-        Exit::Timeout,
-        Exit::Hangup,
-        Exit::Interrupted,
-        Exit::Terminated,
-    ];
-
     /// The number.
     pub fn code(self) -> u8 {
         self as u8
-    }
-
-    /// The stable name used in `done.outcome`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Exit::Ok => "ok",
-            Exit::AgentFailed => "agent_failed",
-            Exit::Usage => "usage",
-            Exit::AgentUnusable => "agent_unusable",
-            Exit::BadInput => "bad_input",
-            Exit::NoWorktree => "no_worktree",
-            Exit::Network => "network",
-            Exit::SandboxUnavailable => "sandbox_unavailable",
-            Exit::Internal => "internal",
-            Exit::SnapshotFailed => "snapshot_failed",
-            Exit::HostIo => "host_io",
-            Exit::Busy => "busy",
-            Exit::Protocol => "protocol",
-            Exit::Auth => "auth",
-            Exit::Config => "config",
-            Exit::Limit => "limit",
-            Exit::Conflict => "conflict",
-            Exit::UnsafePath => "unsafe_path",
-            Exit::Incomplete => "incomplete",
-            Exit::Timeout => "timeout",
-            Exit::Hangup => "hangup",
-            Exit::Interrupted => "interrupted",
-            Exit::Terminated => "terminated",
-        }
     }
 
     /// Which of two outcomes is told when both apply. The sharper one wins:

@@ -11,10 +11,10 @@ use super::{cwd, fail, output_options, resolve, runtime, start_logging};
 use crate::config::Config;
 use crate::flow::{self, Context, Signals, list};
 use crate::report::Reporter;
-use crate::ui::terminal;
+use crate::ui::{self, terminal};
 
 /// Runs a question to the end and prints its answer.
-fn ask<F, Fut, T>(args: &ArgMatches, question: F, print: impl FnOnce(T) -> u8) -> u8
+fn ask<F, Fut, T>(args: &ArgMatches, question: F, tell: impl FnOnce(T) -> u8) -> u8
 where
     F: FnOnce(Context) -> Fut,
     Fut: Future<Output = anyhow::Result<T>>,
@@ -49,7 +49,7 @@ where
         answer
     };
     match asked() {
-        Ok(answer) => print(answer),
+        Ok(answer) => tell(answer),
         Err(error) => fail(args, &error),
     }
 }
@@ -61,13 +61,12 @@ fn configured(args: &ArgMatches, cwd: &std::path::Path) -> anyhow::Result<Config
 
 /// The answer as JSON if that is asked for, else as the text.
 fn show<T: Serialize>(args: &ArgMatches, answer: &T, text: impl FnOnce(&T) -> String) -> u8 {
-    if output_options(args).json {
-        let json = serde_json::to_string_pretty(answer).unwrap_or_default();
-        terminal::out(&(json + "\n"));
+    let answer = if output_options(args).json {
+        serde_json::to_string_pretty(answer).unwrap_or_default() + "\n"
     } else {
-        terminal::out(&text(answer));
-    }
-    0
+        text(answer)
+    };
+    ui::print(answer.as_bytes()).code()
 }
 
 fn word<'a>(args: &'a ArgMatches, id: &str) -> Option<&'a str> {
@@ -77,18 +76,17 @@ fn word<'a>(args: &'a ArgMatches, id: &str) -> Option<&'a str> {
 /// `diff`
 pub fn diff(args: &ArgMatches) -> u8 {
     let wanted = word(args, "sandbox").map(str::to_owned);
-    let colour = terminal::stdout_is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colour = terminal::stdout_colour();
     ask(
         args,
         |cx| async move { flow::diff::diff(&cx, wanted.as_deref(), colour).await },
         |text| {
             if output_options(args).json {
                 let json = serde_json::json!({ "diff": String::from_utf8_lossy(&text) });
-                terminal::out(&format!("{json}\n"));
+                ui::print(format!("{json}\n").as_bytes()).code()
             } else {
-                terminal::out_bytes(&text);
+                ui::print(&text).code()
             }
-            0
         },
     )
 }
@@ -161,7 +159,7 @@ fn run_row(run: &crate::state::RunRecord) -> Vec<String> {
 fn age(then: &str) -> String {
     let Ok(then) = then.parse::<jiff::Timestamp>() else { return "-".into() };
     let seconds = jiff::Timestamp::now().duration_since(then).as_secs().max(0).unsigned_abs();
-    crate::ui::progress::short_age(std::time::Duration::from_secs(seconds))
+    ui::progress::short_age(std::time::Duration::from_secs(seconds))
 }
 
 /// `ls`
@@ -231,7 +229,7 @@ pub fn snapshots(args: &ArgMatches) -> u8 {
             show(args, &found, |found| {
                 let row = |s: &crate::wire::snapshot::Snapshot| {
                     let size = s.size.map_or_else(|| "-".into(), |g| format!("{g:.1} GiB"));
-                    let general = if s.general { "general" } else { "" };
+                    let general = if s.general { "yes" } else { "-" };
                     vec![
                         s.name.clone(),
                         s.state.clone(),
@@ -241,7 +239,7 @@ pub fn snapshots(args: &ArgMatches) -> u8 {
                     ]
                 };
                 terminal::table(
-                    &["NAME", "STATE", "SIZE", "", "IMAGE"],
+                    &["NAME", "STATE", "SIZE", "SHARED", "IMAGE"],
                     &found.iter().map(row).collect::<Vec<_>>(),
                 )
             })
@@ -256,12 +254,13 @@ pub fn doctor(args: &ArgMatches) -> u8 {
         |cx| async move { Ok(flow::doctor::doctor(&cx).await) },
         |checks| {
             let failed = checks.iter().any(|c| c.state == "failed");
-            show(args, &checks, |checks| {
+            let told = show(args, &checks, |checks| {
                 let mut out = String::new();
                 for check in checks {
                     let sign = match check.state {
                         "ok" => "ok  ",
                         "warning" => "warn",
+                        "none" => "-   ",
                         _ => "FAIL",
                     };
                     out.push_str(&format!("{sign}  {}: {}\n", check.name, check.detail));
@@ -271,7 +270,7 @@ pub fn doctor(args: &ArgMatches) -> u8 {
                 }
                 out
             });
-            if failed { crate::exit::Exit::SandboxUnavailable.code() } else { 0 }
+            if failed { crate::exit::Exit::SandboxUnavailable.code() } else { told }
         },
     )
 }

@@ -64,16 +64,11 @@ fn dispatch(matches: &ArgMatches, names: &[&str]) -> u8 {
         "config" => lists::config(args),
         "completions" => {
             let shell = args.get_one::<clap_complete::Shell>("shell").expect("required");
-            print_bytes(&generate::completions(*shell))
+            ui::print(&generate::completions(*shell)).code()
         }
-        "man" => generate::man().map_or(Exit::Internal.code(), |page| print_bytes(&page)),
+        "man" => generate::man().map_or(Exit::Internal, |page| ui::print(&page)).code(),
         other => unreachable!("`{other}` is not in the tree of commands"),
     }
-}
-
-fn print_bytes(bytes: &[u8]) -> u8 {
-    ui::terminal::out(&String::from_utf8_lossy(bytes));
-    Exit::Ok.code()
 }
 
 /// Help and version are answers; everything else the parser says is a usage error, told like any other.
@@ -81,8 +76,12 @@ fn refused(error: &clap::Error, words: &[OsString]) -> u8 {
     use clap::error::ErrorKind::*;
     match error.kind() {
         DisplayHelp | DisplayVersion => {
-            let _ = error.print();
-            return Exit::Ok.code();
+            let help = error.render();
+            let help = match ui::terminal::stdout_colour() {
+                true => help.ansi().to_string(),
+                false => help.to_string(),
+            };
+            return ui::print(help.as_bytes()).code();
         }
         DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
@@ -166,8 +165,12 @@ fn fail(args: &ArgMatches, error: &anyhow::Error) -> u8 {
 fn fail_json(diagnosis: crate::error::Diagnosis) {
     let exit = diagnosis.exit();
     let mut json = ui::Lines::new(crate::flow::new_run_id());
-    ui::terminal::out(&json.line(&Event::Error(Box::new(diagnosis.event()))));
-    ui::terminal::out(&json.line(&Event::Done(Box::new(Done::plain(exit)))));
+    let lines = [
+        json.line(&Event::Error(Box::new(diagnosis.event()))),
+        json.line(&Event::Done(Box::new(Done::plain(exit)))),
+    ];
+    // The exit code says the same to a reader that gets neither.
+    let _ = ui::terminal::out(lines.concat().as_bytes());
 }
 
 /// Logging on standard error: silent by default, `-v` our steps, `--debug` every request; a filter in

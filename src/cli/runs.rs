@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{cwd, fail, output_options, resolve, runtime, start_logging};
 use crate::error::{Failure, diagnose};
 use crate::event::Event;
-use crate::exit::ErrorCode;
+use crate::exit::{ErrorCode, Exit};
 use crate::flow::{self, Context, Signal, Signals, Summary, Told};
 use crate::report::Reporter;
 use crate::ui;
@@ -109,20 +109,25 @@ where
     // What still blocks (a half-read pipe, a stuck name server) must not hold up the end.
     runtime.shutdown_background();
     drop(reporter);
-    finish_screen(screen, &leaving);
-    code
+    match finish_screen(screen, &leaving) {
+        Some(lost) if code == Exit::Ok.code() => lost.code(),
+        _ => code,
+    }
 }
 
 /// The screen gets the time it needs, unless its reader is stuck while we are asked to leave.
-fn finish_screen(screen: std::thread::JoinHandle<()>, leaving: &CancellationToken) {
+fn finish_screen(
+    screen: std::thread::JoinHandle<Option<Exit>>,
+    leaving: &CancellationToken,
+) -> Option<Exit> {
     let began = Instant::now();
     while !screen.is_finished() {
         if leaving.is_cancelled() && began.elapsed() > std::time::Duration::from_millis(500) {
-            return;
+            return None;
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    let _ = screen.join();
+    screen.join().ok().flatten()
 }
 
 async fn tell_end(

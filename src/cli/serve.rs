@@ -50,7 +50,7 @@ fn foreground(args: &ArgMatches) -> anyhow::Result<()> {
         clock: Clock::System,
     };
     let runtime = tokio::runtime::Runtime::new().context("start the event loop")?;
-    runtime.block_on(crate::server::serve(options, terminal::out))?;
+    runtime.block_on(crate::server::serve(options, say))?;
     Ok(())
 }
 
@@ -67,8 +67,14 @@ fn background(args: &ArgMatches) -> anyhow::Result<()> {
         binary,
         idle_exit,
     }))?;
-    terminal::out(&crate::server::lines(&endpoint.api_url, &endpoint.api_key));
-    Ok(())
+    terminal::out(crate::server::lines(&endpoint.api_url, &endpoint.api_key).as_bytes())
+        .context("write to standard output")
+}
+
+/// A server in the foreground serves also when nobody can be told where.
+#[cfg(target_os = "linux")]
+fn say(lines: &str) {
+    let _ = terminal::out(lines.as_bytes());
 }
 
 #[cfg(target_os = "linux")]

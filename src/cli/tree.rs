@@ -11,7 +11,7 @@ Examples:
   sandbox-coder --session ID \"and add a test\"       go on with that conversation
   sandbox-coder --agent claude \"review the API\"
   sandbox-coder exec -- cargo test                  any command instead of an agent
-  sandbox-coder --pull                              fetch and apply only, any number of times
+  sandbox-coder pull                                fetch and apply only, any number of times
   sandbox-coder undo                                put back what the last apply replaced
 
 Without a Daytona key, sandboxes live on this machine. Every flag has a variable
@@ -23,6 +23,7 @@ pub fn command() -> Command {
     let root = Command::new("sandbox-coder")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Run a coding agent on this git worktree inside an isolated sandbox and bring its changes home")
+        .override_usage("sandbox-coder [OPTIONS] <PROMPT>...\n       sandbox-coder [OPTIONS] <COMMAND>")
         .after_help(EXAMPLES)
         .subcommand_required(true)
         .arg_required_else_help(true)

@@ -16,7 +16,7 @@ use crate::worktree::Repo;
 pub struct Check {
     /// What.
     pub name: String,
-    /// `ok`, `warning` or `failed`.
+    /// `ok`, `warning`, `failed`, or `none` for what is absent and not asked for.
     pub state: &'static str,
     /// What was found.
     pub detail: String,
@@ -105,7 +105,36 @@ fn tools(cx: &Context) -> Vec<Check> {
     let found = discover(&Caller::from_process(cx.config.tool_dirs.clone()));
     let names: Vec<String> = found.tools.iter().map(|t| t.name.to_string()).collect();
     let words = if names.is_empty() { "those in /usr only".to_owned() } else { names.join(", ") };
-    vec![Check::new("tools in local sandboxes", "ok", words)]
+    let mut checks = vec![Check::new("tools in local sandboxes", "ok", words)];
+    checks.extend(agent_program(&cx.config.agent, &found));
+    checks
+}
+
+/// Where a local sandbox finds the chosen agent.
+#[cfg(target_os = "linux")]
+fn agent_program(agent: &str, found: &crate::jail::toolchains::Toolchains) -> Option<Check> {
+    let package = crate::agent::install::package(agent.parse().ok()?)?;
+    let among = |dirs: &[PathBuf], program: &str| {
+        dirs.iter().map(|dir| dir.join(program)).find(|path| path.is_file())
+    };
+    let name = format!("program of {agent}");
+    if let Some(path) = among(&found.path, package.program) {
+        return Some(Check::new(&name, "ok", path.display().to_string()));
+    }
+    if let Some(hidden) = among(&found.left_out, package.program) {
+        let dir = hidden.parent().unwrap_or(&hidden).display();
+        let detail = format!("{} is where no sandbox sees it", hidden.display());
+        return Some(
+            Check::new(&name, "warning", detail).hint(format!("show it with `--tool-dir {dir}`")),
+        );
+    }
+    let install = format!("npm install -g {}", package.npm);
+    Some(match among(&found.path, "npm") {
+        Some(_) => Check::new(&name, "warning", "not on PATH; each new sandbox installs it by npm")
+            .hint(format!("`{install}` once serves all of them")),
+        None => Check::new(&name, "warning", "not on PATH, and there is no npm to install it")
+            .hint(format!("install npm, then `{install}`")),
+    })
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -135,8 +164,8 @@ fn agents(cx: &Context) -> Vec<Check> {
         let wanted = kind.name() == cx.config.agent;
         match found.missing {
             Some(missing) => {
-                let state = if wanted { "warning" } else { "ok" };
-                Check::new(&name, state, format!("none: {missing}"))
+                let state = if wanted { "warning" } else { "none" };
+                Check::new(&name, state, format!("there is no {missing}"))
             }
             None if !found.warnings.is_empty() => {
                 Check::new(&name, "warning", found.warnings.join("; "))

@@ -10,6 +10,8 @@ use std::io::Write;
 
 use tokio::sync::mpsc;
 
+use crate::event::{Done, ErrorEvent, Event};
+use crate::exit::{ErrorCode, Exit};
 use crate::report::Report;
 use crate::secret::{Scrubber, StreamScrubber};
 
@@ -33,18 +35,19 @@ pub struct Options {
 /// Draws reports until the channel closes. Runs on its own thread: a stuck terminal stops nobody else.
 ///
 /// When a reader of our output goes away (a closed pipe), nothing more is written there; the reports are
-/// still taken, so that the work itself ends as it should.
+/// still taken, so that the work itself ends as it should. The thread's result is the exit code that is left:
+/// a success whose output could not be written is none.
 pub fn start(
     options: Options,
     run: String,
     mut reports: mpsc::Receiver<Report>,
-) -> std::thread::JoinHandle<()> {
+) -> std::thread::JoinHandle<Option<Exit>> {
     std::thread::spawn(move || {
         let mut screen = Screen::new(options, run);
         while let Some(report) = reports.blocking_recv() {
             screen.take(report);
         }
-        screen.finish();
+        screen.finish()
     })
 }
 
@@ -83,18 +86,36 @@ impl Screen {
             }
             Report::Output { .. } => {}
             Report::HandOver => self.human.progress.clear(),
-            Report::Event(event) => {
+            Report::Event(mut event) => {
                 if self.options.json {
                     let line = self.json.line(&event);
                     self.scrubber.learn(line.as_bytes());
                     self.stdout.write(self.scrubber.scrub(&line).as_bytes());
                 }
-                let text = self.human.event(&event);
-                self.scrubber.learn(text.stdout.as_bytes());
-                self.scrubber.learn(text.stderr.as_bytes());
-                self.write_human(text);
+                if let Event::Done(done) = &mut event {
+                    self.own_up(done);
+                }
+                self.tell(&event);
             }
         }
+    }
+
+    fn tell(&mut self, event: &Event) {
+        let text = self.human.event(event);
+        self.scrubber.learn(text.stdout.as_bytes());
+        self.scrubber.learn(text.stderr.as_bytes());
+        self.write_human(text);
+    }
+
+    /// Says that output was lost, and takes back the success.
+    fn own_up(&mut self, done: &mut Done) {
+        self.release_held();
+        let hint = "everything else was done; `sandbox-coder logs` prints a run's output again";
+        let Some(lost) = self.stdout.lost.as_ref().map(|e| lost_output(e, hint)) else { return };
+        if done.exit_code == Exit::Ok.code() {
+            (done.exit_code, done.outcome) = (Exit::HostIo.code(), Exit::HostIo.name());
+        }
+        self.tell(&lost);
     }
 
     fn show(&mut self, stream: crate::event::Stream, bytes: &[u8]) {
@@ -132,13 +153,45 @@ impl Screen {
         }
     }
 
-    fn finish(&mut self) {
+    fn release_held(&mut self) {
         for stream in [crate::event::Stream::Stdout, crate::event::Stream::Stderr] {
             let held = self.streams[stream as usize].finish();
             self.show(stream, &held);
         }
-        self.human.progress.clear();
     }
+
+    fn finish(&mut self) -> Option<Exit> {
+        self.release_held();
+        self.human.progress.clear();
+        self.stdout.lost.as_ref().map(|_| Exit::HostIo)
+    }
+}
+
+/// Prints an answer. One that could not be written, on a full disk perhaps, was not given.
+pub fn print(answer: &[u8]) -> Exit {
+    let Err(error) = terminal::out(answer) else { return Exit::Ok };
+    let options = Options { colour: terminal::colour(), ..Options::default() };
+    terminal::err(
+        &human::Human::new(options)
+            .event(&lost_output(&error, "make room where it goes, then ask again"))
+            .stderr,
+    );
+    Exit::HostIo
+}
+
+fn lost_output(error: &std::io::Error, hint: &str) -> Event {
+    Event::Error(Box::new(ErrorEvent {
+        code: ErrorCode::HostIo,
+        message: format!("write to standard output: {error}"),
+        hint: hint.to_owned(),
+        retryable: ErrorCode::HostIo.retryable(),
+        retry_after_s: None,
+        phase: None,
+        sandbox_id: None,
+        http_status: None,
+        tail: Vec::new(),
+        resume: Vec::new(),
+    }))
 }
 
 /// Whether the last words stand in the middle of a line, where both streams share one screen or file: what we
@@ -168,16 +221,22 @@ impl Line {
 struct Sink<W> {
     inner: W,
     closed: bool,
+    /// Why words did not get through to somebody who still wants them.
+    lost: Option<std::io::Error>,
 }
 
 impl<W: Write> Sink<W> {
     fn new(inner: W) -> Self {
-        Self { inner, closed: false }
+        Self { inner, closed: false, lost: None }
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if !self.closed && !bytes.is_empty() {
-            self.closed = self.inner.write_all(bytes).and_then(|()| self.inner.flush()).is_err();
+        if self.closed || bytes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.inner.write_all(bytes).and_then(|()| self.inner.flush()) {
+            self.closed = true;
+            self.lost = terminal::enough(error).err();
         }
     }
 }

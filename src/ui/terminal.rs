@@ -3,14 +3,14 @@
 use std::io::{IsTerminal, Write};
 
 /// Writes a result on standard output. A closed pipe is not an error: the reader has seen enough.
-pub fn out(text: &str) {
-    out_bytes(text.as_bytes());
+pub fn out(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).or_else(enough)
 }
 
-/// Writes a result that need not be text on standard output.
-pub fn out_bytes(bytes: &[u8]) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+/// What is left of a failed write when a reader that went away is none.
+pub fn enough(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
 /// Writes a message on standard error.
@@ -21,12 +21,12 @@ pub fn err(text: &str) {
 
 /// Whether standard error is a terminal that understands drawing.
 pub fn stderr_draws() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+    std::io::stderr().is_terminal() && !dumb()
 }
 
-/// Whether standard output is a terminal.
-pub fn stdout_is_terminal() -> bool {
-    std::io::stdout().is_terminal()
+/// Whether colours are welcome on standard output.
+pub fn stdout_colour() -> bool {
+    std::io::stdout().is_terminal() && colours_wanted()
 }
 
 /// Whether standard output and standard error are one terminal, pipe or file.
@@ -37,7 +37,15 @@ pub fn streams_are_one() -> bool {
 
 /// Whether colours are welcome on standard error.
 pub fn colour() -> bool {
-    stderr_draws() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+    stderr_draws() && colours_wanted()
+}
+
+fn colours_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && !dumb()
+}
+
+fn dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|t| t == "dumb")
 }
 
 /// Columns that line up, two blanks apart; the last one is not padded.

@@ -16,9 +16,7 @@ pub fn runs(site: &Site<'_>) -> Result<Vec<Run>, Error> {
 pub fn undo(site: &Site<'_>, run: Option<&str>, new_run: &str) -> Result<Applied, Error> {
     let of = match run {
         Some(run) => run.to_owned(),
-        None => {
-            runs(site)?.into_iter().next().map(|r| r.run).ok_or_else(|| Error::NoRun("*".into()))?
-        }
+        None => runs(site)?.into_iter().next().map(|r| r.run).ok_or(Error::NothingDone)?,
     };
     let journal = find(site, &of)?;
     let swap =

@@ -90,3 +90,56 @@ fn help_and_version_touch_nothing() {
     assert!(cx.run(["run", "--help"]).exits(0).stdout.contains("--agent-command"));
     assert!(!cx.root().join("state").exists());
 }
+
+#[test]
+fn what_could_not_be_written_is_not_called_done() {
+    let cx = TestContext::new(&[("a", "a")]);
+    let into = |target: &str, args: &[&str]| {
+        let target = std::fs::File::options().write(true).open(target).unwrap();
+        let out = cx.command(args).stdout(target).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    for args in [&["config"][..], &["--help"], &["man"], &["config", "--json"]] {
+        let (code, told) = into("/dev/full", args);
+        assert_eq!(code, Some(74), "{args:?}: {told}");
+        assert!(told.contains("error: write to standard output: No space left"), "{told}");
+    }
+    assert_eq!(into("/dev/null", &["config"]), (Some(0), String::new()));
+
+    // The run itself is not held up; the last line and the exit code agree.
+    for json in [&[][..], &["--json"]] {
+        let run = ["run", "--agent-command", "echo said; date >> a", "now"];
+        let (code, told) = into("/dev/full", &[&run[..], json].concat());
+        assert_eq!(code, Some(74), "{told}");
+        assert!(told.contains("[sandbox:file] modified a\n"), "{told}");
+        let last = told.lines().last().unwrap();
+        assert_eq!(last, "[sandbox:done] files_changed=1 files_deleted=0 exit=74 agent_exit=0");
+        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+    }
+    let failing = ["run", "--agent-command", "echo said; exit 7", "now"];
+    assert_eq!(into("/dev/full", &failing).0, Some(1), "the sharper failure stays");
+}
+
+#[test]
+fn doctor_says_where_the_agent_is_or_why_a_sandbox_does_not_see_it() {
+    let mut cx = TestContext::new(&[("a", "a")]);
+    let dir = cx.root().join("home/tools");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("qwen"), "").unwrap();
+    cx.set("PATH", &format!("{}:{}", dir.display(), std::env::var("PATH").unwrap()));
+    let told = |args: &[&str]| {
+        let ran = cx.run([&["doctor", "--agent", "qwen", "--provider", "local"], args].concat());
+        let from = ran.stdout.find("program of qwen").unwrap_or_else(|| panic!("{}", ran.stdout));
+        ran.stdout[from - 6..].lines().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let dir = dir.display();
+    assert_eq!(
+        told(&[]),
+        [
+            format!("warn  program of qwen: {dir}/qwen is where no sandbox sees it"),
+            format!("      hint: show it with `--tool-dir {dir}`")
+        ]
+    );
+    let shown = told(&["--tool-dir", &dir.to_string()]);
+    assert_eq!(shown[0], format!("ok    program of qwen: {dir}/qwen"));
+}

@@ -142,7 +142,10 @@ pub enum Error {
     #[error("`{0}` cannot be the id of a new run")]
     BadRun(String),
     /// There is nothing to undo.
-    #[error("nothing to undo: no run `{0}` that changed files")]
+    #[error("nothing to undo: no run changed files here")]
+    NothingDone,
+    /// There is no such run to undo.
+    #[error("nothing to undo: no run `{0}` changed files here")]
     NoRun(String),
 }
 
@@ -151,7 +154,7 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Error::Io { .. } | Error::NoRoom { .. } => ErrorCode::HostIo,
-            Error::NoRun(_) => ErrorCode::UndoNothing,
+            Error::NothingDone | Error::NoRun(_) => ErrorCode::UndoNothing,
             Error::Missing(_) | Error::Unfinished(_) | Error::BadRun(_) => ErrorCode::Internal,
         }
     }
