@@ -94,10 +94,11 @@ impl Toolbox {
         let text = script.on_its_own(&id, patience.call.mul_f64(0.7));
         let command = Command::new(text, patience.call).repeatable();
         loop {
-            let answer = self.execute(&command).await?;
-            let goes_on = said(&answer.result).next().is_some_and(|(word, _)| word == LATER);
-            if !goes_on {
-                return Ok(answer);
+            match self.execute(&command).await {
+                // Too slow to say so is no end either.
+                Err(error) if error.meaning() == Some(Meaning::CommandTimeout) => {}
+                Ok(answer) if said(&answer.result).any(|(word, _)| word == LATER) => {}
+                ended => return ended,
             }
             if began.elapsed() >= patience.whole {
                 return Err(Error::TooSlow {

@@ -11,10 +11,12 @@ use std::time::Duration;
 /// What every line our scripts say begins with; all else in the result is noise of other programs.
 pub const SAY: &str = "SBX1 ";
 
-const ON_ITS_OWN: &str = r#"if mkdir "$d" 2>/dev/null; then
-  printf '%s' "$inner" >"$d/script"
+const ON_ITS_OWN: &str = r#"mkdir -p "$d"
+if [ ! -e "$d/begun" ]; then
+  printf '%s' "$inner" >"$d/script.$$"; mv "$d/script.$$" "$d/script"
   if command -v setsid >/dev/null 2>&1; then s=setsid; else s=nohup; fi
-  $s sh -c 'sh "$1/script" </dev/null >"$1/out" 2>&1; echo $? >"$1/exit.n"; mv "$1/exit.n" "$1/exit"' sh "$d" </dev/null >/dev/null 2>&1 &
+  # Only who really goes on by himself claims it: a call may be cut off at any point before.
+  $s sh -c 'mkdir "$1/begun" 2>/dev/null || exit; sh "$1/script" </dev/null >"$1/out" 2>&1; echo $? >"$1/exit.n"; mv "$1/exit.n" "$1/exit"' sh "$d" </dev/null >/dev/null 2>&1 &
 fi
 while [ ! -e "$d/exit" ] && [ "$patience" -gt 0 ]; do sleep 1; patience=$((patience-1)); done
 [ -e "$d/exit" ] || { say later; exit 0; }

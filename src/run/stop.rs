@@ -33,7 +33,7 @@ pub enum Signal {
 
 /// Ends a run: TERM, `grace`, KILL, for every process with its marker. Harmless to repeat, and for a run
 /// that has ended it clears away what was left running. `why` is remembered before the first signal, unless
-/// there is a reason already. One round trip of at most `grace` + 5 s.
+/// there is a reason already. One round trip of at most `grace` + 15 s.
 pub async fn stop(
     toolbox: &Toolbox,
     run: &RunRef,

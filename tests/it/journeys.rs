@@ -224,7 +224,7 @@ fn repositories_inside_the_worktree_neither_travel_nor_disappear() {
 #[test]
 fn a_local_server_that_is_killed_takes_no_run_with_it() {
     let cx = TestContext::new(&[("a", "1\n")]);
-    let script = "echo started; sleep 2; echo 2 >a; echo ended";
+    let script = "echo started; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo 2 >a; echo ended";
     let mut command = cx.command(["run", "--json", "--agent-command", script, "do it"]);
     let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
     let mut child = child.spawn().unwrap();
@@ -240,6 +240,7 @@ fn a_local_server_that_is_killed_takes_no_run_with_it() {
     assert_ne!(child.wait().unwrap().code(), Some(0));
     let done = rest.last().unwrap();
     assert_eq!((&done["type"], &done["unpulled"]), (&"done".into(), &true.into()), "{rest:?}");
+    cx.run(["exec", "--no-sync", "--", "touch", "/tmp/go"]).exits(0);
     let attached = cx.run(["attach"]).exits(0);
     assert!(attached.stdout.contains("started\nended\n"), "{}", attached.stdout);
     assert_eq!(cx.read("a"), "2\n");

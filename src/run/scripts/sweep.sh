@@ -14,10 +14,16 @@ claim() {
   (set -C; echo "$1" >"$D/ended") 2>/dev/null || return 0
   [ ! -e "$D/exit" ] || rm -f "$D/ended"
 }
-# Ends it: TERM, G seconds, KILL; then waits for the runner to write the exit status.
+# Whether the runner is there to write the exit status.
+runner() { read -r r 2>/dev/null <"$D/pid" && kill -0 "$r" 2>/dev/null; }
+# Ends it: TERM, G seconds, KILL; then waits for the runner to write the exit status, as long as it lives.
 finish() {
   n=0; sweep TERM && while [ $n -lt $((G * 10)) ] && sweep 0; do nap; n=$((n + 1)); done
   # New children may appear between two looks.
   n=0; while sweep KILL && [ $n -lt 20 ]; do nap; n=$((n + 1)); done
-  n=0; while [ -d "$D/start" ] && [ ! -e "$D/exit" ] && [ $n -lt 20 ]; do nap; n=$((n + 1)); done
+  n=0
+  while [ -d "$D/start" ] && [ ! -e "$D/exit" ] && [ $n -lt 100 ]; do
+    [ $n -lt 20 ] || runner || break
+    nap; n=$((n + 1))
+  done
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -67,6 +67,16 @@ fn agent(cx: &TestContext, script: &str, more: &[&str]) -> Running {
     Running::start(command)
 }
 
+/// Time to bring the work home after a signal, on the slowest of machines.
+const PATIENT: &[&str] = &["--grace", "120"];
+
+/// Tries limits of more and more seconds until one was long enough for the agent to get to its point.
+#[track_caller]
+fn long_enough(mut reached: impl FnMut(&str) -> bool) {
+    let limits = ["1", "4", "16", "64"];
+    assert!(limits.into_iter().any(|limit| reached(limit)), "not even with the longest limit");
+}
+
 /// Exactly one `done` line, and it is the last.
 #[track_caller]
 fn one_done(ran: &Ran) {
@@ -80,14 +90,14 @@ fn one_done(ran: &Ran) {
 fn the_first_signal_stops_the_agent_and_brings_its_work_home() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let cx = TestContext::new(&[("a", "1\n")]);
-        let mut run = agent(&cx, "echo 2 >a; echo started; sleep 600 & sleep 600", &[]);
+        let mut run = agent(&cx, "echo 2 >a; echo started; sleep 600 & sleep 600", PATIENT);
         run.until("\"data\":\"started\"");
         run.signal(signal);
         let ran = run.end().exits(code);
         one_done(&ran);
         assert_eq!(cx.read("a"), "2\n", "{}", ran.stderr);
-        let left = cx.run(["exec", "--no-sync", "--", "sh", "-c", "ps ax | grep -c '[s]leep 600'"]);
-        assert_eq!(left.stdout, "0\n");
+        let none_left = "while ps ax | grep '[s]leep 600'; do sleep 0.1; done";
+        cx.run(["exec", "--no-sync", "--", "sh", "-c", none_left]).exits(0);
     }
 }
 
@@ -96,7 +106,7 @@ fn a_signal_at_any_moment_ends_in_one_done_line_and_nothing_is_lost() {
     let cx = TestContext::new(&[("a", "0\n")]);
     cx.agent("true", &[]).exits(0);
     for moment in 0..12 {
-        let run = agent(&cx, &format!("echo {moment} >a; echo {moment}"), &[]);
+        let run = agent(&cx, &format!("echo {moment} >a; echo {moment}"), PATIENT);
         std::thread::sleep(Duration::from_millis(moment * 60));
         run.signal(Signal::INT);
         let ran = run.end();
@@ -112,22 +122,43 @@ fn a_signal_at_any_moment_ends_in_one_done_line_and_nothing_is_lost() {
     }
 }
 
+/// The local server, stopped in its tracks: no answer comes until this is dropped.
+struct Frozen(Pid);
+
+impl Frozen {
+    fn server(cx: &TestContext) -> Self {
+        let card = std::fs::read(cx.root().join("state/local/server.json")).unwrap();
+        let card: serde_json::Value = serde_json::from_slice(&card).unwrap();
+        let pid = Pid::from_raw(card["pid"].as_i64().unwrap() as i32).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        Self(pid)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
 #[test]
 fn the_second_signal_leaves_at_once() {
-    let cx = TestContext::new(&[]);
-    let mut run = agent(
-        &cx,
-        "trap '' TERM INT HUP; echo started; while :; do sleep 1; done",
-        &["--grace", "60"],
-    );
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let deaf = "trap '' TERM INT HUP; echo 2 >a; echo started; while :; do sleep 1; done";
+    // Longer than any test may take.
+    let mut run = agent(&cx, deaf, &["--grace", "3600"]);
     run.until("\"data\":\"started\"");
-    run.signal(Signal::INT);
-    std::thread::sleep(Duration::from_millis(300));
-    let began = Instant::now();
-    run.signal(Signal::INT);
-    let ran = run.end().exits(130);
-    one_done(&ran);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let frozen = Frozen::server(&cx);
+    // Two signals of a kind may arrive as one, so the user keeps pressing the key.
+    while run.child.try_wait().unwrap().is_none() {
+        run.signal(Signal::INT);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    one_done(&run.end().exits(130));
+    assert_eq!(cx.read("a"), "1\n");
+    drop(frozen);
+    cx.run(["pull"]).exits(0);
+    assert_eq!(cx.read("a"), "2\n");
 }
 
 #[test]
@@ -161,24 +192,29 @@ fn a_client_killed_at_any_moment_loses_nothing() {
     let kills = std::env::var("SBX_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
     let cx = TestContext::new(&[("a", "1\n")]);
     cx.agent("true", &[]).exits(0);
-    let mut taken_up = 0;
     for n in 0..kills {
         let script = format!(
             "echo one; sleep 0.3; echo {n} >a; mkdir -p d; echo {n} >d/new; sleep 0.3; echo two"
         );
-        let run = agent(&cx, &script, &[]);
+        let mut run = agent(&cx, &script, &[]);
         let moment = Duration::from_millis((n * 1400 / kills) as u64 + (n * 37 % 50) as u64);
-        std::thread::sleep(moment);
+        // At any moment, and every third time when the agent is surely at work.
+        let at_work = n % 3 == 1;
+        if at_work {
+            run.until("\"data\":\"one\"");
+        } else {
+            std::thread::sleep(moment);
+        }
         run.signal(Signal::KILL);
         let killed = run.end();
         // Killed before it said its name, or before the agent was started, there is nothing to take up.
         let id = killed.events().first().map(|e| e["run"].as_str().unwrap().to_owned());
         let again = cx.run(["attach", id.as_deref().unwrap_or("nameless")]);
         if again.code == 0 {
-            taken_up += 1;
             assert_eq!(again.stdout, "one\ntwo\n", "{moment:?}: {}", again.stderr);
         } else {
-            assert!(!killed.stdout.contains("agent_output"), "{moment:?}: {}", again.stderr);
+            let began = at_work || killed.stdout.contains("agent_output");
+            assert!(!began, "{moment:?}: {}", again.stderr);
             cx.run(["pull"]).exits(0);
             cx.agent(&script, &[]).exits(0);
         }
@@ -191,16 +227,18 @@ fn a_client_killed_at_any_moment_loses_nothing() {
         );
         assert_eq!(cx.files(), ["a", "d/new"]);
     }
-    assert!(taken_up > 0);
 }
 
 #[test]
 fn time_limits_end_the_agent_and_bring_its_work_home() {
     let cx = TestContext::new(&[("a", "1\n")]);
     for limit in ["--timeout", "--idle-timeout"] {
-        let ran =
-            cx.agent(&format!("echo {limit} >a; sleep 600"), &[limit, "1", "--json"]).exits(124);
-        assert_eq!(ran.of_type("error")[0]["code"], "agent.timeout");
+        let script = format!("echo {limit} >a; echo written; sleep 600");
+        long_enough(|seconds| {
+            let ran = cx.agent(&script, &[limit, seconds, "--json"]).exits(124);
+            assert_eq!(ran.of_type("error")[0]["code"], "agent.timeout");
+            ran.stdout.contains("\"data\":\"written\"")
+        });
         assert_eq!(cx.read("a"), format!("{limit}\n"));
     }
 }
@@ -210,10 +248,13 @@ fn a_detached_run_keeps_its_time_and_tells_why_it_ended() {
     let cx = TestContext::new(&[("a", "1\n")]);
     for limit in ["--timeout", "--idle-timeout"] {
         // The agent makes its end look like a success.
-        let script = format!("trap 'exit 0' TERM; echo {limit} >a; sleep 600 & wait");
-        let _ = cx.agent(&script, &["--detach", limit, "1"]).exits(0);
-        let ran = cx.run(["attach", "--json"]).exits(124);
-        assert_eq!(ran.of_type("error")[0]["code"], "agent.timeout");
+        let script = format!("trap 'exit 0' TERM; echo {limit} >a; echo written; sleep 600 & wait");
+        long_enough(|seconds| {
+            let _ = cx.agent(&script, &["--detach", limit, seconds]).exits(0);
+            let ran = cx.run(["attach", "--json"]).exits(124);
+            assert_eq!(ran.of_type("error")[0]["code"], "agent.timeout");
+            ran.stdout.contains("\"data\":\"written\"")
+        });
         assert_eq!(cx.read("a"), format!("{limit}\n"));
     }
 }
@@ -221,7 +262,7 @@ fn a_detached_run_keeps_its_time_and_tells_why_it_ended() {
 #[test]
 fn a_run_that_was_stopped_by_a_signal_is_no_success_later() {
     let cx = TestContext::new(&[("a", "1\n")]);
-    let mut run = agent(&cx, "trap 'exit 0' TERM; echo started; sleep 600 & wait", &[]);
+    let mut run = agent(&cx, "trap 'exit 0' TERM; echo started; sleep 600 & wait", PATIENT);
     run.until("\"data\":\"started\"");
     run.signal(Signal::INT);
     let id = run.end().exits(130).events()[0]["run"].as_str().unwrap().to_owned();
@@ -260,16 +301,23 @@ fn a_reader_that_never_reads_holds_up_no_limit_and_no_result() {
     let cx = TestContext::new(&[("a", "1\n")]);
     // Far more than a pipe and our own buffers hold.
     let flood = "yes a-line-of-output | head -n 300000";
-    let (mut child, pipe) =
-        unread(&cx, &format!("{flood}; echo 2 >a; sleep 600"), &["--timeout", "4"]);
-    assert_eq!(child.wait().unwrap().code(), Some(124));
-    assert_eq!(cx.read("a"), "2\n");
-    drop(pipe);
+    long_enough(|seconds| {
+        let script = format!("{flood}; echo 2 >a; sleep 600");
+        let (mut child, pipe) = unread(&cx, &script, &["--timeout", seconds]);
+        assert_eq!(child.wait().unwrap().code(), Some(124));
+        drop(pipe);
+        cx.read("a") == "2\n"
+    });
     // It ended well long before; nobody reads what it said, and its verdict is known all the same.
-    let (mut child, pipe) = unread(&cx, &format!("{flood}; echo 3 >a"), &["--timeout", "6"]);
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    long_enough(|seconds| {
+        let script = format!("{flood}; echo 3 >a");
+        let (mut child, pipe) = unread(&cx, &script, &["--timeout", seconds]);
+        let code = child.wait().unwrap().code();
+        drop(pipe);
+        assert!(matches!(code, Some(0 | 124)), "{code:?}");
+        code == Some(0)
+    });
     assert_eq!(cx.read("a"), "3\n");
-    drop(pipe);
 }
 
 #[test]

@@ -176,7 +176,9 @@ async fn a_script_that_takes_longer_than_any_answer_goes_on_by_itself() {
     let patience = Patience { call: Duration::from_secs(1), whole: Duration::from_secs(120) };
     let answer = toolbox.run_long(&script, patience).await.unwrap();
     assert_eq!(answer.exit_code, 7);
-    assert_eq!(said(&answer.result).collect::<Vec<_>>(), [("done", "2")]);
+    let done = said(&answer.result).collect::<Vec<_>>();
+    // On a slow machine the first call is cut off before it begins anything.
+    assert!(matches!(done[..], [("done", "1" | "2")]), "{done:?}");
     let left = place.home.path().join(".sandbox-coder/tmp");
     assert!(std::fs::read_dir(left).unwrap().all(|e| !e.unwrap().path().is_dir()));
     // Nobody waits for ever.

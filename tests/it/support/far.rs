@@ -344,3 +344,16 @@ pub fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|p| p.is_file())
 }
+
+/// Asks until there is an answer: a lock is free once the last process of a killed group is gone, which takes
+/// the kernel a moment.
+pub fn until_free<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = std::time::Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        let long = std::time::Duration::from_secs(120);
+        assert!(began.elapsed() < long, "the lock is never given back");
+    }
+}

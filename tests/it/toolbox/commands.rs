@@ -1,7 +1,5 @@
 //! One command at a time, and what a sandbox says about itself.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::{execute, run};
@@ -57,11 +55,18 @@ async fn execute_with_a_limit_answers_408_and_ends_the_group() {
 #[tokio::test]
 async fn execute_goes_on_when_the_client_leaves() {
     let toolbox = ToolboxUnderTest::start();
-    let (go, done) = (toolbox.at("go"), toolbox.at("done"));
-    let command = json!({ "command": format!("touch {go}; sleep 0.2; echo x >{done}") });
-    let left = tokio::time::timeout(Duration::from_millis(100), execute(&toolbox, command)).await;
-    assert!(left.is_err());
-    run(&toolbox, &format!("until [ -s {done} ]; do sleep 0.01; done")).await;
+    let [begun, go, done] = ["begun", "go", "done"].map(|name| toolbox.at(name));
+    let text = format!("touch {begun}; until [ -e {go} ]; do sleep 0.01; done; echo x >{done}");
+    let has_begun = format!("until [ -e {begun} ]; do sleep 0.01; done");
+    tokio::select! {
+        _ = execute(&toolbox, json!({ "command": text })) => panic!("it ended by itself"),
+        _ = run(&toolbox, &has_begun) => {}
+    }
+    // Time enough for the toolbox to see that nobody listens any more.
+    for _ in 0..10 {
+        run(&toolbox, "true").await;
+    }
+    run(&toolbox, &format!("touch {go}; until [ -s {done} ]; do sleep 0.01; done")).await;
 }
 
 #[tokio::test]

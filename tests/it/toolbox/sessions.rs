@@ -77,10 +77,13 @@ async fn a_command_that_ends_the_shell_still_has_an_exit_code() {
 async fn commands_behind_an_exit_end_too() {
     let toolbox = ToolboxUnderTest::start();
     session(&toolbox, "s").await;
-    in_session(&toolbox, "s", json!({ "command": "sleep 0.2; exit 1", "runAsync": true })).await;
+    let go = toolbox.at("go");
+    let first = format!("until [ -e {go} ]; do sleep 0.01; done; exit 1");
+    in_session(&toolbox, "s", json!({ "command": first, "runAsync": true })).await;
     let behind = in_session(&toolbox, "s", json!({ "command": "echo never", "async": true })).await;
     assert_eq!(behind.status, 202);
     let mut socket = follow(&toolbox, "s", &behind.json()["cmdId"], &[SDK]).await;
+    run(&toolbox, &format!("touch {go}")).await;
     assert_eq!(listen(&mut socket).await.close, Some((1000, String::new())));
 }
 

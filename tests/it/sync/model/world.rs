@@ -24,7 +24,7 @@ use sandbox_coder::worktree::{Repo, Store, undo};
 use super::files::{self, Author, Files, Node, ignored_here, ignored_there};
 use super::oracle::{Outcome, Trees, Way, holds};
 use crate::support::dice::{Dice, scratch};
-use crate::support::far::Far;
+use crate::support::far::{Far, until_free};
 use crate::support::repo::listing;
 
 pub struct World<'l> {
@@ -185,12 +185,6 @@ impl<'l> World<'l> {
         }
     }
 
-    /// Waits until a killed group has given the lock back.
-    fn until_free<T>(&self, mut ask: impl FnMut() -> Option<T>) -> T {
-        let mut tries = std::iter::repeat_with(&mut ask).take(1000);
-        tries.find_map(|answer| answer).expect("the lock is given back")
-    }
-
     /// Runs a script and kills all of it after a while, once in four times.
     fn maybe_cut(&mut self, script: &Script) {
         if !self.dice.once_in(4) {
@@ -223,7 +217,7 @@ impl<'l> World<'l> {
             let script = far.script_of(&plan);
             self.maybe_cut(&script);
             let far = self.far.as_ref().unwrap();
-            let heard = self.until_free(|| Some(far.push(&plan)).filter(|h| *h != Pushed::Busy));
+            let heard = until_free(|| Some(far.push(&plan)).filter(|h| *h != Pushed::Busy));
             self.there = files::read(&far.workspace());
             if dirty {
                 assert_eq!(heard, Pushed::Dirty);
@@ -371,7 +365,7 @@ impl<'l> World<'l> {
         pull::add_to(&mut ask, &Limits::default());
         self.maybe_cut(&ask);
         let far = self.far.as_ref().unwrap();
-        let offer = self.until_free(|| match far.ask() {
+        let offer = until_free(|| match far.ask() {
             pull::Answer::Out(offer) => Some(*offer),
             pull::Answer::Busy => None,
             other => panic!("{other:?}"),
@@ -596,8 +590,7 @@ impl<'l> World<'l> {
             pull::add_settle(&mut script, base_id, decided.offered, decided.offered);
             self.maybe_cut(&script);
             let far = self.far.as_ref().unwrap();
-            let said =
-                self.until_free(|| Some(far.run(&script)).filter(|s| !s.contains("SBX1 busy")));
+            let said = until_free(|| Some(far.run(&script)).filter(|s| !s.contains("SBX1 busy")));
             assert!(pull::heard_settle(&said), "{said}");
         }
         self.near.delete_ref("refs/held/sandbox").unwrap();
