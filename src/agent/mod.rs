@@ -15,6 +15,7 @@ use crate::exit::ErrorCode;
 mod claude;
 mod codex;
 mod command;
+pub mod conversations;
 pub mod credentials;
 mod gemini;
 pub mod install;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::Context;
 use super::sandbox::Ready;
 use super::service::Service;
-use crate::state::RunRecord;
+use super::{Context, safety};
+use crate::state::Store as Memory;
+use crate::wire::sandbox::Sandbox;
 
 /// After the run's own time, so long its result waits in a running sandbox.
 const MARGIN_MIN: i64 = 15;
@@ -22,28 +23,53 @@ fn interval(present: i64, limit: Option<Duration>) -> Option<i64> {
 }
 
 /// Keeps the sandbox up for as long as the run may take, and remembers what to go back to.
-pub async fn keep(cx: &Context, service: &Service, ready: &Ready, record: &mut RunRecord) {
+pub async fn keep(cx: &Context, service: &Service, ready: &Ready, memory: &Memory) {
     let present = ready.sandbox.auto_stop_interval.unwrap_or(cx.config.auto_stop);
     let limit = Some(cx.config.timeout).filter(|t| !t.is_zero());
     let Some(minutes) = interval(present, limit) else { return };
-    let setting =
-        service.client.set_auto_stop(&ready.sandbox.id, u32::try_from(minutes).unwrap_or_default());
-    match tokio::time::timeout(cx.config.grace, setting).await {
-        Ok(Ok(())) => record.auto_stop_before = record.auto_stop_before.or(Some(present)),
-        _ => {
-            let message = format!("the sandbox may stop after {present} minutes without activity");
-            cx.reporter.warn("run.keep_awake", message, None).await;
-        }
+    let setting = async {
+        memory.raise(&ready.sandbox.id, present)?;
+        let minutes = u32::try_from(minutes).unwrap_or_default();
+        anyhow::Ok(service.client.set_auto_stop(&ready.sandbox.id, minutes).await?)
+    };
+    if !matches!(tokio::time::timeout(cx.config.grace, setting).await, Ok(Ok(()))) {
+        let message = format!("the sandbox may stop after {present} minutes without activity");
+        cx.reporter.warn("run.keep_awake", message, None).await;
     }
 }
 
-/// Goes back to the interval from before; the run has ended.
-pub async fn release(service: &Service, record: &mut RunRecord) {
-    let Some(minutes) = record.auto_stop_before.take() else { return };
-    let minutes = u32::try_from(minutes).unwrap_or_default();
-    if let Err(error) = service.client.set_auto_stop(&record.sandbox_id, minutes).await {
-        tracing::debug!(%error, "the sandbox keeps its longer auto-stop interval");
+/// Goes back to the interval from before once no run works in the sandbox any more, whoever finds that out.
+/// `but` is the id of a run that is known to be over.
+pub async fn release(service: &Service, memory: &Memory, sandbox: &mut Sandbox, but: &str) {
+    let Ok(Some(before)) = memory.raised(&sandbox.id) else { return };
+    if safety::answers(sandbox) && !is_quiet(service, memory, sandbox, but).await.unwrap_or(false) {
+        return;
     }
+    let minutes = u32::try_from(before).unwrap_or_default();
+    match service.client.set_auto_stop(&sandbox.id, minutes).await {
+        Ok(()) => {
+            sandbox.auto_stop_interval = Some(before);
+            memory.lowered(&sandbox.id);
+        }
+        Err(error) => tracing::debug!(%error, "the sandbox keeps its longer auto-stop interval"),
+    }
+}
+
+/// Whether it is certain that no run works there.
+async fn is_quiet(
+    service: &Service,
+    memory: &Memory,
+    sandbox: &Sandbox,
+    but: &str,
+) -> anyhow::Result<bool> {
+    let toolbox = service.client.toolbox(sandbox).await?;
+    let remembered = memory.worktree()?.sandbox.filter(|r| r.id == sandbox.id);
+    let home = match remembered.and_then(|r| r.home) {
+        Some(home) => home,
+        None => toolbox.home().await?,
+    };
+    let look = safety::look(memory, &toolbox, &home, but, None).await?;
+    Ok(look.is_some_and(|look| look.living.is_none()))
 }
 
 #[cfg(test)]

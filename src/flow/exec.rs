@@ -91,8 +91,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         false => watch(cx, &ready, run_ref).await?,
     };
     if followed.signal == Some(Signal::Hangup) && !typed {
-        awake::keep(cx, &service, &ready, &mut record).await;
-        open.memory.save_run(&record)?;
+        awake::keep(cx, &service, &ready, &open.memory).await;
         run::resume_with(cx, &["attach", &cx.run]);
         return Err(super::ended_by(Signal::Hangup));
     }

@@ -2,16 +2,16 @@
 
 use serde::Serialize;
 
-use super::Context;
 use super::home::held;
 use super::open::Open;
 use super::safety;
 use super::sandbox::{self, LABEL_OURS, LABEL_WORKTREE};
 use super::service::Service;
+use super::{Context, awake};
 use crate::error::Failure;
 use crate::exit::ErrorCode;
-use crate::state::RunRecord;
 use crate::state::record::Held;
+use crate::state::{RunRecord, Store as Memory};
 use crate::wire::sandbox::{Sandbox, StringMap};
 use crate::wire::snapshot::Snapshot;
 
@@ -26,6 +26,7 @@ pub struct Listed {
     pub branch: String,
     pub labels: StringMap,
     pub snapshot: Option<String>,
+    pub auto_stop_min: Option<i64>,
     pub created_at: Option<String>,
     pub last_activity_at: Option<String>,
 }
@@ -41,6 +42,7 @@ impl From<Sandbox> for Listed {
             name: sandbox.name,
             labels: sandbox.labels,
             snapshot: sandbox.snapshot,
+            auto_stop_min: sandbox.auto_stop_interval,
             created_at: sandbox.created_at,
             last_activity_at: sandbox.last_activity_at,
         }
@@ -72,17 +74,26 @@ pub async fn sandboxes(cx: &Context) -> anyhow::Result<Vec<Listed>> {
     let service = Service::connect(cx).await?;
     let mut labels: StringMap = cx.config.labels.iter().cloned().collect();
     labels.insert(LABEL_OURS.into(), "1".into());
-    let mut found: Vec<Listed> =
-        service.client.list(&labels).await?.into_iter().map(Listed::from).collect();
+    let mut found = service.client.list(&labels).await?;
+    for sandbox in &mut found {
+        let worktree = sandbox.labels.get(LABEL_WORKTREE).cloned().unwrap_or_default();
+        if worktree.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            let memory = Memory::new(&cx.config.state_dir, &worktree);
+            awake::release(&service, &memory, sandbox, &cx.run).await;
+        }
+    }
     found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+    Ok(found.into_iter().map(Listed::from).collect())
 }
 
 /// This worktree's state.
 pub async fn status(cx: &Context) -> anyhow::Result<Status> {
     let open = Open::unlocked(cx).await?;
     let service = Service::connect(cx).await?;
-    let found = sandbox::existing(cx, &open, &service).await?;
+    let mut found = sandbox::existing(cx, &open, &service).await?;
+    if let Some(sandbox) = &mut found {
+        awake::release(&service, &open.memory, sandbox, &cx.run).await;
+    }
     let record = open.record.sandbox.as_ref();
     Ok(Status {
         worktree: open.record.worktree.clone(),

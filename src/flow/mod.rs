@@ -5,6 +5,7 @@
 
 pub mod attach;
 pub mod awake;
+pub mod conversation;
 pub mod converse;
 pub mod deadlines;
 pub mod diff;

@@ -1,11 +1,11 @@
 //! The main job: send the worktree, run the agent, bring its work home, say what happened.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 use super::awake;
+use super::conversation::Wanted;
 use super::follow::{self, Followed, Watch, follow};
 use super::home::{self, Homecoming};
 use super::open::Open;
@@ -47,7 +47,6 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     check_request(cx, kind, &request)?;
     mask_given(cx).await?;
     let mut open = Open::locked(cx, "run").await?;
-    check_session(&open, &request)?;
     let name = open.sandbox_name(cx);
     open.announce(cx, "run", &name, request.session.clone()).await;
     let credentials = lend(cx, kind).await;
@@ -55,6 +54,10 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     if cx.config.dry_run {
         send::preview(cx, &open).await?;
         return Ok(Exit::Ok.into());
+    }
+    let conversation = Wanted::of(cx, kind, request.session.as_deref());
+    if let Some(wanted) = &conversation {
+        wanted.refuse_without_sandbox(cx, &open, &service).await?;
     }
     refuse_fresh_over_work(cx, &mut open, &service).await?;
     let ready = cx.until_signal(sandbox::obtain(cx, &mut open, &service)).await?;
@@ -65,7 +68,10 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     };
     let launch = prepare(cx, kind, &request, &ready, &run_ref, &credentials)?;
     let start = start::plan(&spec(&launch, &credentials, cx, &request, &run_ref)?)?;
-    safety::refuse_beside(&open, &ready.toolbox, &ready.home, &cx.run).await?;
+    match &conversation {
+        Some(wanted) => wanted.refuse_unknown(cx, &open, &ready).await?,
+        None => safety::refuse_beside(&open, &ready.toolbox, &ready.home, &cx.run).await?,
+    }
     set_up(cx, &mut open, &ready).await?;
     let mut record = record(cx, kind, &request, &ready);
     record.lent = prints(credentials.secrets.iter().chain(&given_secrets(cx)?));
@@ -78,8 +84,7 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     };
     cx.reporter.event(told).await;
     if cx.config.detach {
-        awake::keep(cx, &service, &ready, &mut record).await;
-        open.memory.save_run(&record)?;
+        awake::keep(cx, &service, &ready, &open.memory).await;
         return Ok(detached(cx).await);
     }
 
@@ -168,8 +173,7 @@ pub async fn finish(
 ) -> anyhow::Result<Summary> {
     let Ended { followed, kind, seconds } = ended;
     if followed.signal == Some(Signal::Hangup) {
-        awake::keep(cx, service, ready, record).await;
-        open.memory.save_run(record)?;
+        awake::keep(cx, service, ready, &open.memory).await;
         return Err(super::ended_by(Signal::Hangup));
     }
     let verdict = followed.parser.map(|p| p.finish(outcome::ended(followed.end, followed.stop)));
@@ -194,7 +198,7 @@ pub async fn finish(
     record.ended_at = Some(super::now());
     let surely_over = matches!(followed.end, End::Exit(_));
     if surely_over {
-        awake::release(service, record).await;
+        awake::release(service, &open.memory, &mut ready.sandbox.clone(), &record.id).await;
         clean_up(cx, open, service, ready, home.as_ref(), &judged).await;
     } else if home.is_some() {
         // Nobody saw the run end: what it does from here on is not here.
@@ -318,25 +322,9 @@ fn check_request(cx: &Context, kind: Kind, request: &Request) -> anyhow::Result<
     Ok(())
 }
 
-/// A conversation nobody here ever had is a slip of the pen, found before anything is sent.
-fn check_session(open: &Open, request: &Request) -> anyhow::Result<()> {
-    let Some(session) = &request.session else { return Ok(()) };
-    let known: BTreeSet<String> =
-        open.memory.runs()?.into_iter().filter_map(|r| r.agent_session).collect();
-    // A run whose end nobody saw may have opened a conversation that is not recorded.
-    let unsure =
-        open.memory.runs()?.iter().any(|r| r.ended_at.is_none() && r.kind == RunKind::Agent);
-    let possible = open.record.sandbox.is_some() && (known.is_empty() || unsure);
-    if known.contains(session) || possible {
-        return Ok(());
-    }
-    let message = format!("no conversation `{session}` is known in this worktree");
-    let mut failure = Failure::new(ErrorCode::AgentNoSession, message);
-    if !known.is_empty() {
-        failure = failure
-            .hint(format!("known are: {}", known.into_iter().collect::<Vec<_>>().join(", ")));
-    }
-    Err(failure.into())
+/// The names of the variables given.
+pub fn given_names(cx: &Context) -> impl Iterator<Item = String> {
+    cx.config.env.iter().map(|text| text.split('=').next().unwrap_or(text).to_owned())
 }
 
 /// The variables given by name, with their values.
@@ -402,7 +390,7 @@ fn find_credentials(cx: &Context, kind: Kind) -> Credentials {
     let Some(home) = std::env::var_os("HOME").map(PathBuf::from) else {
         return Credentials::default();
     };
-    let given = cx.config.env.iter().map(|t| t.split('=').next().unwrap_or(t).to_owned()).collect();
+    let given = given_names(cx).collect();
     let need = Need {
         model: cx.config.model.clone(),
         given,

@@ -8,8 +8,8 @@ use super::sandbox::LABEL_OURS;
 use crate::daytona::Toolbox;
 use crate::error::Failure;
 use crate::exit::ErrorCode;
-use crate::run::{self, RunRef};
-use crate::state::{RunKind, RunRecord};
+use crate::run::{self, Conversation, RunRef};
+use crate::state::{RunKind, RunRecord, Store as Memory};
 use crate::wire::sandbox::{Sandbox, SandboxState};
 
 /// Runs without a known end that are looked at.
@@ -43,33 +43,44 @@ pub fn refuse_loss(found: &Sandbox, open: Option<&Open>) -> anyhow::Result<()> {
     Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).into())
 }
 
-/// A run of this worktree that still works in the sandbox.
-pub async fn living(
-    open: &Open,
+/// What a sandbox says before anything is done in it.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// A run of this worktree that still works there.
+    pub living: Option<RunRecord>,
+    /// Whether the conversation that was asked for is kept there, if that can be said.
+    pub kept: Option<bool>,
+}
+
+/// Asks a sandbox whether something still works in it, and whether it keeps a conversation. One round trip
+/// at most, and none if there is nothing to ask; `None` if it gave no answer. `but` is the id of a run that
+/// does not count.
+pub async fn look(
+    memory: &Memory,
     toolbox: &Toolbox,
     home: &str,
     but: &str,
-) -> anyhow::Result<Option<RunRecord>> {
+    conversation: Option<Conversation<'_>>,
+) -> anyhow::Result<Option<Look>> {
     let open_ended = |r: &RunRecord| {
         r.ended_at.is_none()
             && r.kind != RunKind::Pull
             && r.sandbox_id == toolbox.sandbox_id()
             && r.id != but
     };
-    for record in open.memory.runs()?.into_iter().filter(open_ended).take(LOOKS) {
-        let run = RunRef {
-            id: record.id.clone(),
-            dir: format!("{home}/.sandbox-coder/runs/{}", record.id),
-        };
-        let state = tokio::time::timeout(LOOK, run::state(toolbox, &run)).await;
-        if let Ok(Ok(state)) = state
-            && state.exit.is_none()
-            && state.alive
-        {
-            return Ok(Some(record));
-        }
+    let runs: Vec<RunRecord> = memory.runs()?.into_iter().filter(open_ended).take(LOOKS).collect();
+    if runs.is_empty() && conversation.is_none() {
+        return Ok(Some(Look::default()));
     }
-    Ok(None)
+    let dir = |id: &str| format!("{home}/.sandbox-coder/runs/{id}");
+    let refs: Vec<RunRef> =
+        runs.iter().map(|r| RunRef { id: r.id.clone(), dir: dir(&r.id) }).collect();
+    let looking = run::look(toolbox, &refs, conversation);
+    let Ok(Ok(found)) = tokio::time::timeout(LOOK, looking).await else {
+        return Ok(None);
+    };
+    let living = runs.into_iter().zip(&found.states).find(|(_, s)| s.exit.is_none() && s.alive);
+    Ok(Some(Look { living: living.map(|(record, _)| record), kept: found.kept }))
 }
 
 /// Refuses to work beside an agent that still works in the same files.
@@ -79,17 +90,18 @@ pub async fn refuse_beside(
     home: &str,
     but: &str,
 ) -> anyhow::Result<()> {
-    match living(open, toolbox, home, but).await? {
-        None => Ok(()),
-        Some(record) => {
-            let message = format!("run `{}` still works in the sandbox", record.id);
-            let hint = format!(
-                "`sandbox-coder attach {0}` follows it; `exec --no-sync` runs beside it",
-                record.id
-            );
-            Err(Failure::new(ErrorCode::WorktreeBusy, message).hint(hint).into())
-        }
-    }
+    let look = look(&open.memory, toolbox, home, but, None).await?.unwrap_or_default();
+    look.living.map_or(Ok(()), |record| Err(busy(&record)))
+}
+
+/// The failure of a command that would work in the same files as this run.
+pub fn busy(record: &RunRecord) -> anyhow::Error {
+    let message = format!("run `{}` still works in the sandbox", record.id);
+    let hint = format!(
+        "`sandbox-coder attach {0}` follows it; `exec --no-sync` runs beside it",
+        record.id
+    );
+    Failure::new(ErrorCode::WorktreeBusy, message).hint(hint).into()
 }
 
 /// Whether a sandbox can be asked at all.

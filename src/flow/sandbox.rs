@@ -1,11 +1,12 @@
 //! The worktree's own sandbox: found, or made, and brought to life.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Context;
 use super::home::held;
 use super::open::Open;
 use super::service::Service;
+use super::{Context, awake};
 use crate::daytona::Toolbox;
 use crate::error::Failure;
 use crate::event::{Event, Origin, Phase, SandboxDone};
@@ -23,6 +24,8 @@ pub const LABEL_WORKTREE: &str = "sandbox-coder/worktree";
 const LABEL_BRANCH: &str = "sandbox-coder/branch";
 /// The label that says how a local sandbox is kept apart, for as long as it lives.
 const LABEL_ISOLATION: &str = "sandbox-coder/isolation";
+/// The label that lists the directories of tools that a local sandbox was made with, separated like `PATH`.
+const LABEL_TOOL_DIRS: &str = "sandbox-coder/tool-dirs";
 /// From a known snapshot to `started`.
 const START: Duration = Duration::from_secs(300);
 /// From an image or an archive.
@@ -61,6 +64,9 @@ pub async fn obtain(cx: &Context, open: &mut Open, service: &Service) -> anyhow:
         None => create(cx, open, service).await?,
     };
     let ready = start(cx, open, service, sandbox, origin).await?;
+    if ready.origin != Origin::Created {
+        tell_missing_tools(cx, service, &ready.sandbox).await;
+    }
     // A sandbox that was found and is not remembered may hold anything.
     let unpulled = match open.record.sandbox.as_ref().filter(|r| r.id == ready.sandbox.id) {
         Some(record) => record.unpulled,
@@ -124,7 +130,7 @@ pub async fn start(
             known.state = seen.state.to_string();
         }
     });
-    let sandbox = tokio::select! {
+    let mut sandbox = tokio::select! {
         sandbox = starting => sandbox?,
         signal = cx.signals.first() => return Err(super::ended_by(signal)),
     };
@@ -134,6 +140,7 @@ pub async fn start(
         Some(home) => home,
         None => toolbox.home().await?,
     };
+    awake::release(service, &open.memory, &mut sandbox, &cx.run).await;
     phase.end(None).await;
     note(cx, &sandbox);
     tell(cx, service, &sandbox, origin, isolation).await;
@@ -154,6 +161,25 @@ fn isolation_of(sandbox: &Sandbox, service: &Service) -> anyhow::Result<String> 
             .into());
     }
     Ok(made)
+}
+
+/// A sandbox sees the directories it was made with: others that are asked for later are not there.
+async fn tell_missing_tools(cx: &Context, service: &Service, sandbox: &Sandbox) {
+    if !service.is_local() {
+        return;
+    }
+    let made = sandbox.labels.get(LABEL_TOOL_DIRS).map(String::as_str).unwrap_or_default();
+    let made: Vec<PathBuf> = std::env::split_paths(made).collect();
+    for dir in tool_dirs(cx).filter(|dir| !made.contains(dir)) {
+        let message = format!("the sandbox was made without the tools of `{}`", dir.display());
+        let hint = "`sandbox-coder rm` and the same command again make one that has them";
+        cx.reporter.warn("sandbox.tool_dirs", message, Some(hint.into())).await;
+    }
+}
+
+/// The directories of tools that are asked for, absolute.
+fn tool_dirs(cx: &Context) -> impl Iterator<Item = PathBuf> {
+    cx.config.tool_dirs.iter().map(|dir| cx.cwd.join(dir))
 }
 
 async fn tell(
@@ -224,6 +250,9 @@ fn request(cx: &Context, open: &Open, service: &Service, name: &str) -> CreateSa
     labels.insert(LABEL_WORKTREE.into(), open.repo.worktree_id().to_owned());
     if service.is_local() {
         labels.insert(LABEL_ISOLATION.into(), service.isolation.clone());
+        if let Some(dirs) = joined_tool_dirs(cx) {
+            labels.insert(LABEL_TOOL_DIRS.into(), dirs);
+        }
     }
     if let Some(branch) = &open.head.branch {
         labels.insert(LABEL_BRANCH.into(), branch.clone());
@@ -279,10 +308,13 @@ fn host_environment(cx: &Context) -> StringMap {
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
         .collect();
-    if !cx.config.tool_dirs.is_empty()
-        && let Ok(dirs) = std::env::join_paths(&cx.config.tool_dirs)
-    {
-        places.insert(HOST_TOOL_DIRS.into(), dirs.to_string_lossy().into_owned());
+    if let Some(dirs) = joined_tool_dirs(cx) {
+        places.insert(HOST_TOOL_DIRS.into(), dirs);
     }
     places
+}
+
+fn joined_tool_dirs(cx: &Context) -> Option<String> {
+    let dirs = std::env::join_paths(tool_dirs(cx)).ok()?;
+    Some(dirs.to_string_lossy().into_owned()).filter(|dirs| !dirs.is_empty())
 }

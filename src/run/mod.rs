@@ -163,7 +163,57 @@ pub fn state_step(script: &mut Script, run: &RunRef) {
 
 /// The answer of [`state_step`].
 pub fn heard_state(result: &str) -> Option<RunState> {
-    let rest = said(result).find(|(word, _)| *word == "run-state")?.1;
+    said(result).find(|(word, _)| *word == "run-state").and_then(|(_, rest)| state_of(rest))
+}
+
+/// A conversation with an agent, and where such are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Conversation<'c> {
+    /// Its id.
+    pub id: &'c str,
+    /// Shell words, see [`crate::agent::conversations::places`].
+    pub places: &'c str,
+}
+
+/// What [`look`] found.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// The runs that were asked about, in order.
+    pub states: Vec<RunState>,
+    /// Whether the conversation is there; `None` if it was not asked for or could not be looked at.
+    pub kept: Option<bool>,
+}
+
+/// Asks what is known of several runs, and whether a conversation is kept there. One round trip.
+pub async fn look(
+    toolbox: &Toolbox,
+    runs: &[RunRef],
+    conversation: Option<Conversation<'_>>,
+) -> Result<Look, Error> {
+    let mut script = Script::new();
+    for run in runs {
+        state_step(&mut script, run);
+    }
+    if let Some(Conversation { id, places }) = conversation {
+        script.set("ID", id);
+        script.step(&format!("set -- {places}\n{}", include_str!("scripts/kept.sh")));
+    }
+    let answer = toolbox.run_script(&script, SHORT).await?;
+    let answers = |about| said(&answer.result).filter(move |(word, _)| *word == about);
+    let states: Vec<RunState> =
+        answers("run-state").filter_map(|(_, rest)| state_of(rest)).collect();
+    if states.len() != runs.len() {
+        return Err(not_understood("ask for runs", &answer.result));
+    }
+    let kept = answers("agent-kept").next().and_then(|(_, word)| match word {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    });
+    Ok(Look { states, kept })
+}
+
+fn state_of(rest: &str) -> Option<RunState> {
     let mut words = rest.split(' ');
     let exit = words.next()?.parse().ok();
     let mut flag = || words.next().map(|w| w == "1");

@@ -96,8 +96,6 @@ pub struct RunRecord {
     pub agent_session: Option<String>,
     /// Paths applied to the worktree; `undo` can put them back.
     pub applied: u64,
-    /// Minutes of auto-stop to go back to once it has ended, if they were raised for it.
-    pub auto_stop_before: Option<i64>,
     /// Process that started it, for people.
     pub pid: u32,
     /// What it was lent, so that whoever shows its output later can mask it.

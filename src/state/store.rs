@@ -1,4 +1,4 @@
-//! One folder for each worktree: `worktree.json` and `runs/<id>.json`.
+//! One folder for each worktree: `worktree.json`, `runs/<id>.json`, and notes on sandboxes that need no lock.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -51,10 +51,33 @@ impl Store {
         let _ = std::fs::remove_file(self.touched(sandbox_id));
     }
 
+    /// Remembers the auto-stop interval, in minutes, that a sandbox goes back to some day. The first one stays.
+    /// Needs no lock.
+    pub fn raise(&self, sandbox_id: &str, minutes: i64) -> Result<(), Error> {
+        match self.raised(sandbox_id)? {
+            Some(_) => Ok(()),
+            None => self.write(&self.of_sandbox("raised", sandbox_id), &minutes, false),
+        }
+    }
+
+    /// The interval a sandbox goes back to, if it was raised.
+    pub fn raised(&self, sandbox_id: &str) -> Result<Option<i64>, Error> {
+        self.read(&self.of_sandbox("raised", sandbox_id))
+    }
+
+    /// The sandbox has gone back to it.
+    pub fn lowered(&self, sandbox_id: &str) {
+        let _ = std::fs::remove_file(self.of_sandbox("raised", sandbox_id));
+    }
+
     fn touched(&self, sandbox_id: &str) -> PathBuf {
+        self.of_sandbox("touched", sandbox_id)
+    }
+
+    fn of_sandbox(&self, what: &str, sandbox_id: &str) -> PathBuf {
         let plain: String =
             sandbox_id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-        self.dir.join("touched").join(plain)
+        self.dir.join(what).join(plain)
     }
 
     /// One run.

@@ -24,6 +24,8 @@ pub struct Text {
 pub struct Human {
     options: Options,
     pub progress: Progress,
+    /// The output of the run stands where our own words go: its last lines need not be told again.
+    pub output_seen: bool,
     session_said: Option<String>,
     at_line_start: bool,
 }
@@ -31,7 +33,7 @@ pub struct Human {
 impl Human {
     pub fn new(options: Options) -> Self {
         let progress = Progress::new(options.terminal && !options.quiet);
-        Self { options, progress, session_said: None, at_line_start: true }
+        Self { options, progress, output_seen: false, session_said: None, at_line_start: true }
     }
 
     /// The text of one event.
@@ -188,7 +190,8 @@ impl Human {
     }
 
     fn error(&mut self, error: &ErrorEvent, text: &mut Text) {
-        for line in &error.tail {
+        let tail = error.tail.iter().filter(|_| !self.output_seen);
+        for line in tail {
             let _ = writeln!(text.stderr, "  {}", escape(line.as_bytes()));
         }
         let message = escape_message(&error.message);

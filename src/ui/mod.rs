@@ -83,6 +83,7 @@ impl Screen {
             Report::Output { stream, bytes } if !self.options.json => {
                 let shown = self.streams[stream as usize].push(&mut self.scrubber, &bytes);
                 self.show(stream, &shown);
+                self.human.output_seen = self.line.shared;
             }
             Report::Output { .. } => {}
             Report::HandOver => self.human.progress.clear(),

@@ -39,7 +39,13 @@ fn remembers(kind: Kind, version: &'static str) -> Ran {
     assert_eq!(error_code(&slip), "agent.no_session");
     assert!(slip.stdout.contains(&session), "the known ones are named: {slip:?}");
     assert!(slip.of_type("sync").is_empty(), "{slip:?}");
-    second
+    // who remembers nothing asks the sandbox
+    for worktree in std::fs::read_dir(bench.cx.root().join("state/worktrees")).unwrap() {
+        std::fs::remove_dir_all(worktree.unwrap().path().join("runs")).unwrap();
+    }
+    let slip = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
+    assert!(slip.of_type("sync").is_empty(), "{slip:?}");
+    bench.run("recall", "Which word was it?", &["--session", &session]).exits(0)
 }
 
 fn unknown_session(kind: Kind, version: &'static str) -> Ran {
@@ -47,12 +53,13 @@ fn unknown_session(kind: Kind, version: &'static str) -> Ran {
     let refused = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
     assert_eq!(error_code(&refused), "agent.no_session");
     assert!(refused.of_type("sandbox").is_empty(), "nothing was made for it: {refused:?}");
-    // a sandbox may know conversations that nobody here remembers: then the agent decides
+    // a sandbox may know conversations that nobody here remembers: then it is asked
     let tools = packages::prefix(kind, version);
     bench.cx.run(["exec", "--tool-dir", tools.to_str().unwrap(), "--", "true"]).exits(0);
-    let decided = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
-    assert_eq!(error_code(&decided), "agent.no_session", "{decided:?}");
-    decided
+    let asked = bench.run("text", "hello", &["--session", unknown(kind)]).exits(3);
+    assert_eq!(error_code(&asked), "agent.no_session", "{asked:?}");
+    assert!(asked.of_type("sync").is_empty(), "{asked:?}");
+    asked
 }
 
 /// An id of the agent's form that nobody has.

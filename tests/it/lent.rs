@@ -9,7 +9,7 @@ use crate::support::context::{TestContext, ran, write};
 const VALUE: &str = "a value/that nobody \"shall\" see";
 
 /// A user whose claude is this shell text.
-fn with_claude(text: &str) -> TestContext {
+pub fn with_claude(text: &str) -> TestContext {
     let cx = TestContext::new(&[]);
     let program = cx.root().join("tools/claude");
     let text = format!("#!/bin/sh\n[ \"$1\" != --version ] || {{ echo 2.1.329; exit; }}\n{text}\n");
@@ -19,7 +19,8 @@ fn with_claude(text: &str) -> TestContext {
     cx
 }
 
-fn run(cx: &TestContext, more: &[&str]) -> std::process::Command {
+/// The main job with that program as the agent.
+pub fn run(cx: &TestContext, more: &[&str]) -> std::process::Command {
     let mut command = cx.command(["run", "--agent", "claude", "--tool-dir"]);
     command.arg(cx.root().join("tools")).args(more).args(["--", "do it"]);
     command

@@ -12,6 +12,7 @@ mod agents;
 mod apply;
 mod architecture;
 mod cli;
+mod conversations;
 mod fuzzed;
 mod jail;
 mod journeys;

@@ -188,7 +188,8 @@ async fn finish(
         return Ok(Homecoming { exit: Exit::Incomplete, failure, ..home });
     }
     let whole = offer.trouble.is_empty() && offer.nested.is_empty() && !offer.moving;
-    let quiet = safety::living(open, &ready.toolbox, &ready.home, &cx.run).await?.is_none();
+    let look = safety::look(&open.memory, &ready.toolbox, &ready.home, &cx.run, None).await?;
+    let quiet = look.is_some_and(|look| look.living.is_none());
     if whole && quiet {
         mark_unpulled(cx, open, &ready.sandbox.id, false)?;
     }

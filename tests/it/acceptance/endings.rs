@@ -409,14 +409,64 @@ fn words_without_a_line_end_do_not_swallow_our_lines() {
 }
 
 #[test]
-fn a_detached_run_keeps_its_sandbox_up_for_its_time() {
+fn the_last_words_of_an_agent_are_told_again_only_to_who_has_not_seen_them() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let args = ["run", "--agent-command", "echo the-$((40 + 2)); echo last; exit 3", "do it"];
+    let apart = cx.run(args).exits(1);
+    assert!(apart.stdout.contains("the-42") && apart.stderr.contains("the-42"), "{apart:?}");
+    let (mut read, write) = std::io::pipe().unwrap();
+    let mut command = cx.command(args);
+    let mut child = command.stdout(write.try_clone().unwrap()).stderr(write).spawn().unwrap();
+    drop(command);
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut read, &mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{text}");
+    assert_eq!((text.matches("the-42").count(), text.matches("error: ").count()), (1, 1), "{text}");
+}
+
+#[test]
+fn tools_that_a_sandbox_was_made_without_are_told() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let [made, later] = ["made", "later"].map(|name| cx.root().join(name));
+    for dir in [&made, &later] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    let [made, later] = [&made, &later].map(|dir| dir.to_str().unwrap());
+    let told = |dirs: &[&str]| {
+        let mut more = vec!["--json"];
+        more.extend(dirs.iter().flat_map(|dir| ["--tool-dir", dir]));
+        let ran = cx.agent("true", &more).exits(0);
+        let about_tools = |w: &serde_json::Value| w["code"] == "sandbox.tool_dirs";
+        ran.of_type("warning").into_iter().filter(about_tools).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[made]), Vec::<serde_json::Value>::new());
+    assert!(told(&[made]).is_empty() && told(&[]).is_empty());
+    let warned = told(&[made, later]);
+    assert!(warned.len() == 1 && warned[0]["message"].as_str().unwrap().contains(later));
+    assert!(warned[0]["hint"].as_str().unwrap().contains("rm"), "{warned:?}");
+}
+
+#[test]
+fn a_detached_run_keeps_its_sandbox_up_for_its_time_and_no_longer() {
     let cx = TestContext::new(&[]);
-    let interval = |ran: &Ran| ran.of_type("sandbox")[0]["auto_stop_min"].as_i64().unwrap();
-    let first = cx.agent("true", &["--detach", "--timeout", "3h", "--json"]).exits(0);
-    assert_eq!(interval(&first), 60);
-    let attached = cx.run(["attach", "--json"]).exits(0);
-    assert_eq!(interval(&attached), 195);
-    assert_eq!(interval(&cx.run(["pull", "--json"]).exits(0)), 60);
+    let up = |list: &[&str]| -> i64 {
+        let ran = cx.run([list, &["--json"]].concat()).exits(0);
+        let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let sandbox = if list == ["ls"] { &told[0] } else { &told["sandbox"] };
+        sandbox["auto_stop_min"].as_i64().unwrap_or_else(|| panic!("{told}"))
+    };
+    // Whoever looks at the sandbox after the run has ended, its interval is put back.
+    for list in [&["status"], &["ls"]] {
+        let script = "rm -f ~/go; until [ -e ~/go ]; do sleep 0.1; done";
+        let _ = cx.agent(script, &["--detach", "--timeout", "3h"]).exits(0);
+        assert_eq!((up(list), up(list)), (195, 195), "it works");
+        cx.run(["exec", "--no-sync", "--", "sh", "-c", "touch ~/go"]).exits(0);
+        assert!((0..1000).any(|_| up(list) == 60), "it has ended");
+        let _ = cx.run(["attach"]).exits(0);
+    }
+    let _ = cx.agent("true", &["--detach", "--timeout", "3h"]).exits(0);
+    cx.run(["attach"]).exits(0);
+    assert_eq!(up(&["status"]), 60);
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! The conversation that `--session` names has to exist before anything is sent for it.
+//!
+//! Conversations live in the sandbox. One that a run of ours had in this very sandbox is there; whether any
+//! other is, for somebody may have talked to the agent by hand, only the sandbox can tell.
+
+use std::collections::BTreeSet;
+
+use super::open::Open;
+use super::safety;
+use super::sandbox::{self, Ready};
+use super::service::Service;
+use super::{Context, run};
+use crate::agent::{Kind, conversations};
+use crate::error::Failure;
+use crate::event::Origin;
+use crate::exit::ErrorCode;
+use crate::run::Conversation;
+
+/// A conversation that is to be continued.
+#[derive(Debug)]
+pub struct Wanted {
+    id: String,
+    /// Where the sandbox can be asked for it, if it can be asked.
+    places: Option<&'static str>,
+}
+
+impl Wanted {
+    /// The conversation of this id, if one is asked for.
+    pub fn of(cx: &Context, kind: Kind, session: Option<&str>) -> Option<Self> {
+        let id = session?.to_owned();
+        let given: Vec<String> = run::given_names(cx).collect();
+        Some(Self { id, places: conversations::places(kind, &given) })
+    }
+
+    /// Without the worktree's sandbox there is no conversation.
+    pub async fn refuse_without_sandbox(
+        &self,
+        cx: &Context,
+        open: &Open,
+        service: &Service,
+    ) -> anyhow::Result<()> {
+        if cx.config.fresh {
+            let hint = "leave out `--fresh`, or leave out `--session`";
+            return Err(self.unknown(open, Some(hint))?);
+        }
+        let remembered =
+            open.record.sandbox.as_ref().is_some_and(|r| r.provider == service.provider);
+        let asking = sandbox::existing(cx, open, service);
+        if remembered || cx.until_signal(asking).await?.is_some() {
+            return Ok(());
+        }
+        Err(self.unknown(open, None)?)
+    }
+
+    /// Looks whether it is in the sandbox, along with whether something else works there.
+    pub async fn refuse_unknown(
+        &self,
+        cx: &Context,
+        open: &Open,
+        ready: &Ready,
+    ) -> anyhow::Result<()> {
+        if ready.origin == Origin::Created {
+            return Err(self.unknown(open, None)?);
+        }
+        let ours = known(open, Some(&ready.sandbox.id))?.contains(&self.id);
+        let question = self.places.filter(|_| !ours);
+        let question = question.map(|places| Conversation { id: &self.id, places });
+        let looking = safety::look(&open.memory, &ready.toolbox, &ready.home, &cx.run, question);
+        let look = cx.until_signal(looking).await?.unwrap_or_default();
+        match (look.living, look.kept) {
+            (Some(record), _) => Err(safety::busy(&record)),
+            // Not ours, and not there. Where nobody can tell, the agent will.
+            (None, Some(false)) => Err(self.unknown(open, None)?),
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn unknown(&self, open: &Open, hint: Option<&str>) -> anyhow::Result<anyhow::Error> {
+        let here = open.record.sandbox.as_ref().map(|r| r.id.as_str());
+        let lost = known(open, None)?.contains(&self.id);
+        let message = match lost {
+            true => format!("the sandbox that held the conversation `{}` is gone", self.id),
+            false => format!("no conversation `{}` is known in this worktree's sandbox", self.id),
+        };
+        let failure = Failure::new(ErrorCode::AgentNoSession, message);
+        let known: Vec<String> = match here {
+            Some(id) => known(open, Some(id))?.into_iter().collect(),
+            None => Vec::new(),
+        };
+        Ok(match hint {
+            Some(hint) => failure.hint(hint),
+            None if known.is_empty() => failure,
+            None => failure.hint(format!("known are: {}", known.join(", "))),
+        }
+        .into())
+    }
+}
+
+/// The conversations that runs of this worktree had, in one sandbox or in any.
+fn known(open: &Open, sandbox_id: Option<&str>) -> anyhow::Result<BTreeSet<String>> {
+    let runs = open.memory.runs()?.into_iter();
+    let there = runs.filter(|r| sandbox_id.is_none_or(|id| r.sandbox_id == id));
+    Ok(there.filter_map(|r| r.agent_session).collect())
+}
