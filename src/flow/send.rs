@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::history::Past;
-use super::home::{self, Homecoming};
+use super::home::{self, Homecoming, common};
 use super::open::Open;
 use super::sandbox::Ready;
 use super::{Context, blocking};
@@ -50,27 +50,25 @@ pub async fn send(
         home::forget(cx, ready).await?;
     }
     let mut base = open.repo.base(&id)?;
-    let mut torn: Option<(Option<Oid>, Oid)> = None;
     let mut noted = false;
     let mut past = Past::new(cx, open, &id);
     for round in 0..ROUNDS {
-        let (push, notes) = prepare(cx, open, base, torn.take()).await?;
+        let (push, notes) = prepare(cx, open, base).await?;
         if !noted {
             noted = true;
             tell_notes(cx, &notes).await;
         }
         past.prepare(cx, &open.repo, push.is_full()).await?;
+        if push.from != Some(push.to) {
+            common::sending(open, &id, push.to)?;
+        }
         match deliver(cx, ready, &push, &mut past, run).await? {
             Pushed::Ok { aside, .. } => {
-                home::held::agree(open, &id, push.to)?;
+                common::agree(open, &id, push.to)?;
                 past.settle(cx, &open.repo).await;
                 phase.end(None).await;
                 tell(cx, &push, &notes).await;
-                if let Some(aside) = aside {
-                    let message =
-                        format!("the sandbox held files without a base; they now lie in `{aside}`");
-                    cx.reporter.warn("sync.aside", message, None).await;
-                }
+                tell_aside(cx, aside).await;
                 return Ok(Sent::Yes);
             }
             Pushed::Stale(None) => {
@@ -85,8 +83,11 @@ pub async fn send(
                 }
                 base = None;
             }
-            Pushed::Stale(Some(theirs)) => base = Some(known_base(open, theirs)?),
-            Pushed::Dirty => {
+            Pushed::Stale(Some(theirs)) if common::is_ours(open, &id, theirs)? => {
+                base = Some(theirs);
+            }
+            // What was agreed elsewhere is work that was not fetched here.
+            Pushed::Stale(Some(_)) | Pushed::Dirty => {
                 phase.wait("the sandbox holds work that was not fetched").await;
                 let options = home::Options::of(cx)?;
                 let before =
@@ -106,7 +107,7 @@ pub async fn send(
                 }
                 base = open.repo.base(&id)?;
             }
-            Pushed::Torn(which) => torn = Some(torn_push(open, &which)?),
+            Pushed::Torn(which) => finish_torn(cx, open, ready, &which).await?,
             Pushed::Busy => {
                 let message = "another sync is under way in the sandbox";
                 return Err(Failure::new(ErrorCode::WorktreeBusy, message).into());
@@ -118,26 +119,18 @@ pub async fn send(
     Err(Failure::new(ErrorCode::SyncVerifyFailed, message).into())
 }
 
-/// Captures the worktree and packs what differs from `base`. A push that was cut short is made again as it
-/// was, so that it can be finished.
+/// Captures the worktree and packs what differs from `base`.
 async fn prepare(
     cx: &Context,
     open: &Open,
     base: Option<Oid>,
-    torn: Option<(Option<Oid>, Oid)>,
 ) -> anyhow::Result<(Push, Vec<Note>)> {
     let (repo, options) = (open.repo.clone(), open.capture_options(cx));
     let link = link(&cx.config.provider);
     let work = blocking(move || -> anyhow::Result<(Push, Vec<Note>)> {
         let store = Store::open(&repo)?;
-        let (from, to, notes) = match torn {
-            Some((from, to)) => (from, to, Vec::new()),
-            None => {
-                let captured = capture::capture(&repo, &options).context("read the worktree")?;
-                (base, captured.tree, captured.notes)
-            }
-        };
-        Ok((plan(&repo, &store, from, to, link)?, notes))
+        let captured = capture::capture(&repo, &options).context("read the worktree")?;
+        Ok((plan(&repo, &store, base, captured.tree, link)?, captured.notes))
     });
     tokio::select! {
         done = work => done,
@@ -225,13 +218,33 @@ async fn deliver(
     }
 }
 
-/// A base the sandbox names and we did not remember: usable if we know that tree.
-fn known_base(open: &Open, theirs: Oid) -> anyhow::Result<Oid> {
-    if theirs == Oid::EMPTY_TREE || Store::open(&open.repo)?.has(theirs) {
-        return Ok(theirs);
+/// Finishes a push that was cut short, as it was begun. What is in the worktree by now goes over afterwards.
+async fn finish_torn(cx: &Context, open: &Open, ready: &Ready, which: &str) -> anyhow::Result<()> {
+    let (from, to) = torn_push(open, which)?;
+    let (repo, link) = (open.repo.clone(), link(&cx.config.provider));
+    let finishing = async {
+        let push = blocking(move || plan(&repo, &Store::open(&repo)?, from, to, link)).await?;
+        let uploaded =
+            push.upload(&ready.toolbox, &ready.home).await.context("send the archive")?;
+        let mut script = Script::new();
+        push.add_to(&mut script, uploaded.as_deref());
+        let asked = ready.toolbox.run_long(&script, Patience::default());
+        let answer = asked.await.context("finish a sync that was cut short")?;
+        anyhow::Ok(push::heard(&answer.result)?)
+    };
+    let pushed = cx.until_signal(finishing).await?;
+    if let Pushed::Ok { aside, .. } = pushed {
+        tell_aside(cx, aside).await;
     }
-    let message = "the sandbox was last used from elsewhere, and that state is not known here";
-    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).hint(home::RESYNC).into())
+    // Whatever else it said, the next round hears it again.
+    Ok(())
+}
+
+async fn tell_aside(cx: &Context, aside: Option<String>) {
+    if let Some(aside) = aside {
+        let message = format!("the sandbox held files without a base; they now lie in `{aside}`");
+        cx.reporter.warn("sync.aside", message, None).await;
+    }
 }
 
 fn torn_push(open: &Open, which: &str) -> anyhow::Result<(Option<Oid>, Oid)> {
@@ -240,9 +253,8 @@ fn torn_push(open: &Open, which: &str) -> anyhow::Result<(Option<Oid>, Oid)> {
         .split_once(' ')
         .and_then(|(from, to)| Some((from.parse().ok(), to.parse().ok()?)));
     if let Some((from, to)) = parsed {
-        let store = Store::open(&open.repo)?;
-        let known = |id: Oid| id == Oid::EMPTY_TREE || store.has(id);
-        if known(to) && from.is_none_or(known) {
+        let known = |id| common::lies_here(open, id);
+        if known(to)? && from.map_or(Ok(true), known)? {
             return Ok((from, to));
         }
     }
@@ -298,7 +310,7 @@ pub async fn preview(cx: &Context, open: &Open) -> anyhow::Result<()> {
         Some(sandbox) => open.repo.base(&sandbox.id)?,
         None => None,
     };
-    let (push, notes) = prepare(cx, open, base, None).await?;
+    let (push, notes) = prepare(cx, open, base).await?;
     tell_notes(cx, &notes).await;
     tell(cx, &push, &notes).await;
     Ok(())

@@ -82,7 +82,7 @@ enum Stage {
 }
 
 impl Inquiry {
-    /// Begins with the list a sandbox offered. `base` is the tree both sides agreed on.
+    /// Begins with the list a sandbox offered. `base` is the tree its work is held against.
     pub fn new(
         repo: &Repo,
         base: Oid,
@@ -93,7 +93,11 @@ impl Inquiry {
         let store = Store::open(repo)?;
         let base = store.read_tree(base)?;
         let packed = list.size();
-        let listing = listing(MultiGzDecoder::new(list.into_file()), limits)?;
+        let mut listing = listing(MultiGzDecoder::new(list.into_file()), limits)?;
+        if offer.lists_all() {
+            let names = base.keys().map(|path| path.as_bytes().to_vec());
+            listing.gone = names.filter(|name| !listing.now.contains_key(name)).collect();
+        }
         let rules = listing.now.iter().filter(|(path, stat)| {
             is_rules(path) && stat.size <= RULE_SIZE_MAX && stat.mode != Mode::Link
         });

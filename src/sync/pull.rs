@@ -39,8 +39,10 @@ pub enum Answer {
 /// A result that can be fetched.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// The base it starts from.
+    /// The sandbox's base.
     pub base: Oid,
+    /// The tree its differences start from: the base, unless they were asked for since an earlier one.
+    pub from: Oid,
     /// The tree the sandbox has. Without git it cannot know: then this only names what it saw.
     pub tree: Oid,
     /// Bytes of the archive.
@@ -57,9 +59,20 @@ pub struct Offer {
     data: Option<Vec<u8>>,
 }
 
-/// Adds the step that asks.
+/// Adds the step that asks what differs from the base.
 pub fn add_to(script: &mut Script, limits: &Limits) {
+    add_question(script, limits, "-");
+}
+
+/// Adds the step that asks what differs from a tree that came before the base. A sandbox that does not know that
+/// tree tells all it has, as what differs from the empty one.
+pub fn add_since(script: &mut Script, limits: &Limits, since: Oid) {
+    add_question(script, limits, &since.to_string());
+}
+
+fn add_question(script: &mut Script, limits: &Limits, since: &str) {
     script
+        .set("SINCE", since)
         .set("MAXN", &limits.paths.to_string())
         .set("INLINE", &INLINE_MAX.to_string())
         .step(&format!("{COMMON}\n{PULL}"));
@@ -100,7 +113,7 @@ pub fn heard_settle(result: &str) -> bool {
 /// Reads the answer of the step.
 pub fn heard(result: &str) -> Result<Answer, Error> {
     let (mut nested, mut trouble, mut moving) = (Vec::new(), String::new(), false);
-    let mut offer: Option<Offer> = None;
+    let (mut offer, mut from): (Option<Offer>, Option<Oid>) = (None, None);
     let text = |rest: &str| {
         String::from_utf8_lossy(&STANDARD.decode(rest).unwrap_or_default()).into_owned()
     };
@@ -109,6 +122,9 @@ pub fn heard(result: &str) -> Result<Answer, Error> {
             "moving" => moving = true,
             "nested" => nested = text(rest).lines().map(str::to_owned).collect(),
             "trouble" => trouble = text(rest),
+            "since" => {
+                from = Some(rest.trim().parse().map_err(|_| push::refusal("", "", result))?);
+            }
             "out" | "list" => {
                 let read = read_offer(rest).ok_or_else(|| push::refusal("", "", result))?;
                 offer = Some(Offer { plain: word == "list", ..read });
@@ -126,7 +142,10 @@ pub fn heard(result: &str) -> Result<Answer, Error> {
         }
     }
     match offer {
-        Some(offer) => Ok(Answer::Out(Box::new(Offer { nested, trouble, moving, ..offer }))),
+        Some(offer) => {
+            let from = from.unwrap_or(offer.base);
+            Ok(Answer::Out(Box::new(Offer { from, nested, trouble, moving, ..offer })))
+        }
         None => Err(push::refusal("", "", result)),
     }
 }
@@ -134,8 +153,10 @@ pub fn heard(result: &str) -> Result<Answer, Error> {
 fn read_offer(rest: &str) -> Option<Offer> {
     let words: Vec<&str> = rest.splitn(6, ' ').collect();
     let [base, tree, _count, size, sha256, path] = words[..] else { return None };
+    let base = base.parse().ok()?;
     Some(Offer {
-        base: base.parse().ok()?,
+        base,
+        from: base,
         tree: tree.parse().ok()?,
         size: size.parse().ok()?,
         moving: false,
@@ -157,6 +178,11 @@ impl Offer {
     /// Whether the sandbox has no git: the archive is a list, for [`plain`] to go on with.
     pub fn is_plain(&self) -> bool {
         self.plain
+    }
+
+    /// Whether a list names all that is there, not what differs.
+    pub(super) fn lists_all(&self) -> bool {
+        self.plain && self.from != self.base
     }
 
     /// Whether the base may be moved to it. A list is what the next look is held against, so it must not stand
@@ -277,21 +303,20 @@ pub async fn fetch(
 pub async fn records(
     toolbox: &Toolbox,
     offer: &mut Offer,
-    base: Oid,
     limits: &Limits,
     repo: &Repo,
 ) -> Result<Records, Error> {
-    let spool = repo.state_dir();
+    let (spool, from) = (repo.state_dir(), offer.from);
     let archive = fetch(toolbox, offer, limits, &spool).await?;
     if !offer.plain {
         let (repo, offer, limits) = (repo.clone(), offer.clone(), *limits);
-        return blocking(move || unpack(archive, &offer, base, &limits, &Store::open(&repo)?))
+        return blocking(move || unpack(archive, &offer, from, &limits, &Store::open(&repo)?))
             .await;
     }
     let (begun, of) = (repo.clone(), offer.clone());
     let mut inquiry = blocking({
         let limits = *limits;
-        move || plain::Inquiry::new(&begun, base, &of, archive, &limits)
+        move || plain::Inquiry::new(&begun, from, &of, archive, &limits)
     })
     .await?;
     loop {

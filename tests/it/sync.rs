@@ -8,4 +8,5 @@ mod kills;
 mod model;
 mod nogit;
 mod refusals;
+mod since;
 mod trees;

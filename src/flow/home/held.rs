@@ -79,15 +79,6 @@ pub fn dealt_with(open: &Open, sandbox_id: &str, base: Oid) -> Option<Oid> {
     decided.theirs.parse().ok().filter(|_| fits)
 }
 
-/// Both sides agree on `tree`; what was decided before is history.
-pub fn agree(open: &mut Open, sandbox_id: &str, tree: Oid) -> anyhow::Result<()> {
-    open.repo.set_base(sandbox_id, tree)?;
-    if open.record.decided.take_if(|d| d.sandbox_id == sandbox_id).is_some() {
-        open.save()?;
-    }
-    Ok(())
-}
-
 /// Settles a result that waits, from what lies here.
 pub async fn finish(
     cx: &Context,

@@ -1,5 +1,6 @@
 //! The result comes home: asked for, fetched, verified, judged, merged, applied, settled.
 
+pub mod common;
 mod decide;
 pub mod held;
 mod settle;
@@ -30,7 +31,7 @@ use decide::{Theirs, decide};
 /// How long another sync over there is waited out.
 const BUSY: Duration = Duration::from_secs(30);
 
-/// The way out when the agreed state is not known here.
+/// The way out of a sync that another host began.
 pub const RESYNC: &str = "go on where it was used last; or `sandbox-coder pull --force-resync` brings all of it home, each difference as a conflict";
 
 /// What to do with a result.
@@ -111,7 +112,7 @@ pub async fn bring(
     let id = ready.sandbox.id.clone();
     mark_unpulled(cx, open, &id, true)?;
     open.memory.untouch(&id);
-    let Some(mut offer) = ask(cx, ready).await? else {
+    let Some((mut offer, base)) = offered(cx, open, ready).await? else {
         phase.end(None).await;
         if open.repo.base(&id)?.is_some() {
             let message = "the sandbox has lost what was agreed with it; its files are still there";
@@ -122,13 +123,13 @@ pub async fn bring(
         mark_unpulled(cx, open, &id, false)?;
         return Ok(Homecoming::nothing());
     };
-    let base = agreed_base(open, &id, &offer)?;
     let dealt_with = held::dealt_with(open, &id, base);
     if offer.tree == base || Some(offer.tree) == dealt_with {
         tell::notes(cx, &offer).await;
         phase.end(None).await;
         tell::sync(cx, 0, 0, 0).await;
-        if offer.tree != base && !move_base(open, ready, base, offer.tree, offer.tree).await? {
+        let agreed = offer.tree == offer.base && open.repo.base(&id)? == Some(offer.tree);
+        if !agreed && !move_base(open, ready, &offer, offer.tree).await? {
             return Ok(Homecoming::nothing());
         }
         return finish(cx, open, ready, &offer, Homecoming::nothing()).await;
@@ -140,7 +141,7 @@ pub async fn bring(
     tell::sync(cx, counts.files, counts.deleted, offer.size).await;
     let tree = theirs.tree;
     let home = settle::settle(cx, open, id, theirs, options, run).await?;
-    if home.settled && offer.can_settle() && move_base(open, ready, base, tree, offer.tree).await? {
+    if home.settled && offer.can_settle() && move_base(open, ready, &offer, tree).await? {
         return finish(cx, open, ready, &offer, home).await;
     }
     Ok(home)
@@ -152,7 +153,7 @@ struct Counts {
     deleted: u64,
 }
 
-/// Fetches and verifies an offer, and says how it differs from what was dealt with already.
+/// Fetches and verifies an offer, and says how it differs from the base, or from what was dealt with already.
 async fn fetch(
     open: &Open,
     ready: &Ready,
@@ -161,13 +162,16 @@ async fn fetch(
     dealt_with: Option<Oid>,
 ) -> anyhow::Result<(Theirs, Counts)> {
     let limits = Limits::default();
-    let records = pull::records(&ready.toolbox, offer, base, &limits, &open.repo)
+    let records = pull::records(&ready.toolbox, offer, &limits, &open.repo)
         .await
         .context("fetch the result")?;
     let deleted = records.claims.iter().filter(|c| c.after.is_none()).count() as u64;
     let counts = Counts { files: records.claims.len() as u64 - deleted, deleted };
-    let theirs = Theirs { base, tree: records.tree, claims: records.claims };
-    let Some(onto) = dealt_with else { return Ok((theirs, counts)) };
+    let theirs = Theirs { base: offer.from, tree: records.tree, claims: records.claims };
+    let onto = dealt_with.unwrap_or(base);
+    if onto == theirs.base {
+        return Ok((theirs, counts));
+    }
     let repo = open.repo.clone();
     let theirs = blocking(move || held::seen_from(&Store::open(&repo)?, theirs, onto)).await?;
     Ok((theirs, counts))
@@ -203,8 +207,7 @@ pub async fn look(
     ready: &Ready,
     options: &Options,
 ) -> anyhow::Result<Option<(Oid, Oid)>> {
-    let Some(mut offer) = ask(cx, ready).await? else { return Ok(None) };
-    let base = agreed_base(open, &ready.sandbox.id, &offer)?;
+    let Some((mut offer, base)) = offered(cx, open, ready).await? else { return Ok(None) };
     let dealt_with = held::dealt_with(open, &ready.sandbox.id, base);
     if offer.tree == base || Some(offer.tree) == dealt_with {
         return Ok(None);
@@ -217,12 +220,36 @@ pub async fn look(
     Ok(Some((decision.local, decision.result)))
 }
 
-/// Asks the sandbox; `None` if nothing was ever sent there.
-async fn ask(cx: &Context, ready: &Ready) -> anyhow::Result<Option<Offer>> {
+/// The sandbox's work, and the tree it is held against; `None` if nothing was ever sent there.
+async fn offered(cx: &Context, open: &Open, ready: &Ready) -> anyhow::Result<Option<(Offer, Oid)>> {
+    let Some(offer) = ask(cx, ready, None).await? else { return Ok(None) };
+    let base = common::base(open, &ready.sandbox.id, offer.base)?;
+    if base == offer.base {
+        return Ok(Some((offer, base)));
+    }
+    let against = match base {
+        Oid::EMPTY_TREE => "nothing: what differs is in conflict",
+        _ => "what was last agreed with it here",
+    };
+    let message =
+        format!("the sandbox was last used from elsewhere; its work is held against {against}");
+    cx.reporter.warn("sync.elsewhere", message, None).await;
+    let Some(offer) = ask(cx, ready, Some(base)).await? else { return Ok(None) };
+    if offer.from != base && offer.from != Oid::EMPTY_TREE {
+        return Err(crate::sync::Error::Inconsistent.into());
+    }
+    Ok(Some((offer, base)))
+}
+
+/// Asks the sandbox what differs from its base, or since an earlier one.
+async fn ask(cx: &Context, ready: &Ready, since: Option<Oid>) -> anyhow::Result<Option<Offer>> {
     let began = std::time::Instant::now();
     loop {
         let mut script = Script::new();
-        pull::add_to(&mut script, &Limits::default());
+        match since {
+            None => pull::add_to(&mut script, &Limits::default()),
+            Some(since) => pull::add_since(&mut script, &Limits::default(), since),
+        }
         let asked = ready.toolbox.run_long(&script, Patience::default());
         let answer = asked.await.context("ask the sandbox what changed")?;
         match pull::heard(&answer.result)? {
@@ -246,19 +273,6 @@ async fn ask(cx: &Context, ready: &Ready) -> anyhow::Result<Option<Offer>> {
     }
 }
 
-/// The base of an offer, if it is one we know.
-fn agreed_base(open: &Open, sandbox_id: &str, offer: &Offer) -> anyhow::Result<Oid> {
-    let ours = open.repo.base(sandbox_id)?;
-    if ours == Some(offer.base)
-        || offer.base == Oid::EMPTY_TREE
-        || Store::open(&open.repo)?.has(offer.base)
-    {
-        return Ok(offer.base);
-    }
-    let message = "the sandbox was last used from elsewhere, and that state is not known here";
-    Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).hint(RESYNC).into())
-}
-
 /// Forgets over there what was agreed and what was cut short; the files stay as they are. What is asked for
 /// next then is all of them, held against nothing: what differs from here clashes, and nothing is lost.
 pub async fn forget(cx: &Context, ready: &Ready) -> anyhow::Result<()> {
@@ -274,21 +288,15 @@ pub async fn forget(cx: &Context, ready: &Ready) -> anyhow::Result<()> {
 }
 
 /// Both sides now agree on what was fetched. A sandbox that changed meanwhile keeps its old base; the next
-/// fetch then brings the same again, and finds it already here. `seen` is what the sandbox calls it.
-async fn move_base(
-    open: &mut Open,
-    ready: &Ready,
-    from: Oid,
-    to: Oid,
-    seen: Oid,
-) -> anyhow::Result<bool> {
+/// fetch then brings the same again, and finds it already here.
+async fn move_base(open: &mut Open, ready: &Ready, offer: &Offer, to: Oid) -> anyhow::Result<bool> {
     let mut script = Script::new();
-    pull::add_settle(&mut script, from, to, seen);
+    pull::add_settle(&mut script, offer.base, to, offer.tree);
     let asked = ready.toolbox.run_long(&script, Patience::default());
     let answer = asked.await.context("settle the result in the sandbox")?;
     let moved = pull::heard_settle(&answer.result);
     if moved {
-        held::agree(open, &ready.sandbox.id, to)?;
+        common::agree(open, &ready.sandbox.id, to)?;
     }
     Ok(moved)
 }

@@ -272,14 +272,19 @@ impl Pair {
             let records = Records { tree: base, claims: Vec::new(), content: 0 };
             return (*offer, records, store.read_tree(base).unwrap());
         }
-        let records = if offer.is_plain() {
-            self.inquire(&mut offer, base)
-        } else {
-            let archive = self.fetch(&offer);
-            pull::unpack(archive, &offer, base, &Limits::default(), &store).unwrap()
-        };
+        let records = self.records(&mut offer);
         let tree = pull::theirs(&store.read_tree(base).unwrap(), &records.claims).unwrap();
         (*offer, records, tree)
+    }
+
+    /// What an offer holds, fetched and verified.
+    #[track_caller]
+    pub fn records(&self, offer: &mut pull::Offer) -> Records {
+        if offer.is_plain() {
+            return self.inquire(offer);
+        }
+        let archive = self.fetch(offer);
+        pull::unpack(archive, offer, offer.from, &Limits::default(), &self.store()).unwrap()
     }
 
     fn fetch(&self, offer: &pull::Offer) -> pull::Archive {
@@ -289,10 +294,10 @@ impl Pair {
 
     /// Asks a sandbox without git until everything is known.
     #[track_caller]
-    fn inquire(&self, offer: &mut pull::Offer, base: Oid) -> Records {
+    fn inquire(&self, offer: &mut pull::Offer) -> Records {
         let list = self.fetch(offer);
         let mut inquiry =
-            plain::Inquiry::new(&self.near, base, offer, list, &Limits::default()).unwrap();
+            plain::Inquiry::new(&self.near, offer.from, offer, list, &Limits::default()).unwrap();
         while let Some(names) = inquiry.ask().unwrap() {
             let mut script = Script::new();
             plain::add_to(&mut script, offer, &names);

@@ -105,6 +105,23 @@ fn a_lost_or_old_ref_is_replaced_by_what_the_sandbox_names_if_that_is_known() {
     assert_eq!(read, ["2\n", "3\n", "theirs\n", "2\n"]);
 }
 
+/// Lets another host go on with the sandbox: this worktree's twin, the same git directory with a memory of its own.
+/// Afterwards this host remembers what it did before, and its files are as they were.
+fn elsewhere(cx: &TestContext, script: &str) {
+    let (mine, first) = (private(cx), cx.root().join("first.git"));
+    copy(&mine, &first);
+    let before: Vec<_> = cx.files().into_iter().map(|name| (cx.read(&name), name)).collect();
+    cx.agent(script, &[]).exits(0);
+    std::fs::remove_dir_all(&mine).unwrap();
+    std::fs::rename(&first, &mine).unwrap();
+    for name in cx.files() {
+        std::fs::remove_file(cx.work().join(name)).unwrap();
+    }
+    for (text, name) in before {
+        cx.write(&name, &text);
+    }
+}
+
 #[test]
 fn what_only_the_sandbox_knows_is_a_conflict_and_never_written_over() {
     let cx = agreed();
@@ -113,45 +130,62 @@ fn what_only_the_sandbox_knows_is_a_conflict_and_never_written_over() {
     cx.write("local", "ours\n");
     std::fs::remove_dir_all(private(&cx)).unwrap();
     let before = cx.files();
+    // Held back first, whoever finds it, then both kept.
     for args in [&["pull"][..], &["run", "--agent-command", "true", "x"]] {
-        let ran = cx.run(args).exits(81);
-        says(&ran, "--force-resync");
+        says(&cx.run(args).exits(81), "is held against nothing");
         assert_eq!((cx.files(), cx.read("a")), (before.clone(), "ours\n".into()));
+        assert_eq!(over_there(&cx, "cat a n").stdout, "theirs\ntheirs\n");
     }
-    assert_eq!(over_there(&cx, "cat a n").stdout, "theirs\ntheirs\n");
-    // Held back first, then both kept.
-    cx.run(["pull", "--force-resync"]).exits(81);
-    assert_eq!((cx.files(), cx.read("a")), (before, "ours\n".into()));
     cx.run(["pull", "--on-conflict", "keep-both"]).exits(81);
     assert_eq!((cx.read("a"), cx.read("n")), ("ours\n".into(), "theirs\n".into()));
     assert_eq!(aside(&cx, "a").as_deref(), Some("theirs\n"));
     // From here on both sides agree again.
     let ran = cx.agent("cat a b n local", &["--json"]).exits(0);
-    assert_eq!(ran.of_type("sync")[0]["full"], false, "{}", ran.stdout);
+    assert_eq!(ran.of_type("sync").last().unwrap()["full"], false, "{}", ran.stdout);
     assert_eq!(over_there(&cx, "cat a b n local").stdout, "ours\n1\ntheirs\nours\n");
     assert_eq!(cx.read("b"), "1\n");
 }
 
 #[test]
-fn a_base_that_another_host_moved_on_is_not_written_over() {
+fn what_happened_elsewhere_is_merged_with_what_happened_here() {
     let cx = agreed();
-    // The other host is this worktree's twin: the same git directory with a memory of its own.
-    let (mine, first) = (private(&cx), cx.root().join("first.git"));
-    copy(&mine, &first);
-    cx.agent("echo second >a; echo second >n", &[]).exits(0);
-    std::fs::remove_dir_all(&mine).unwrap();
-    std::fs::rename(&first, &mine).unwrap();
-    cx.write("a", "1\n");
-    std::fs::remove_file(cx.work().join("n")).unwrap();
+    cx.write("text", "1\n2\n3\n4\n5\n");
+    cx.agent("true", &[]).exits(0);
+    elsewhere(&cx, "echo second >a; echo second >n; rm uncommitted; sed -i s/1/one/ text");
     cx.write("b", "first\n");
-    says(&cx.agent("true", &[]).exits(81), "used from elsewhere");
-    assert_eq!(over_there(&cx, "cat a n b").stdout, "second\nsecond\n1\n");
-    cx.run(["pull", "--force-resync", "--on-conflict", "keep-both"]).exits(81);
-    let read = ["a", "b", "n"].map(|name| cx.read(name));
-    assert_eq!(read, ["1\n", "first\n", "second\n"]);
+    cx.write("text", "1\n2\n3\n4\nfive\n");
+    over_there(&cx, "echo unfetched >m");
+    let shown = cx.run(["diff"]).exits(0).stdout;
+    for line in ["+second", "+unfetched", "+one", "deleted file mode"] {
+        assert!(shown.contains(line), "no `{line}` in:\n{shown}");
+    }
+    assert!(!shown.contains("first"), "{shown}");
+    let ran = cx.agent("cat a b m n text", &[]).exits(0);
+    says(&ran, "used from elsewhere");
+    let all = ["second\n", "first\n", "unfetched\n", "second\n", "one\n2\n3\n4\nfive\n"];
+    assert_eq!(["a", "b", "m", "n", "text"].map(|name| cx.read(name)), all);
+    assert!(!cx.files().contains(&"uncommitted".to_owned()), "{:?}", cx.files());
+    assert_eq!(over_there(&cx, "cat a b m n text").stdout, all.concat());
+    let ran = cx.run(["pull"]).exits(0);
+    assert!(!ran.stderr.contains("elsewhere"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_clashes_with_work_from_elsewhere_is_held_until_somebody_decides() {
+    let cx = agreed();
+    elsewhere(&cx, "echo second >a; echo second >n");
+    cx.write("a", "first\n");
+    let before = cx.files();
+    for _ in 0..2 {
+        says(&cx.agent("true", &[]).exits(81), "what was last agreed with it here");
+        assert_eq!((cx.files(), cx.read("a")), (before.clone(), "first\n".into()));
+        assert_eq!(over_there(&cx, "cat a n").stdout, "second\nsecond\n");
+    }
+    cx.run(["pull", "--on-conflict", "keep-both"]).exits(81);
+    assert_eq!((cx.read("a"), cx.read("n")), ("first\n".into(), "second\n".into()));
     assert_eq!(aside(&cx, "a").as_deref(), Some("second\n"));
-    cx.agent("cat a b n", &[]).exits(0);
-    assert_eq!(over_there(&cx, "cat a n b").stdout, "1\nsecond\nfirst\n");
+    cx.agent("cat a n", &[]).exits(0);
+    assert_eq!(over_there(&cx, "cat a n").stdout, "first\nsecond\n");
 }
 
 #[test]
@@ -172,6 +206,19 @@ fn work_that_nobody_fetched_comes_home_before_anything_goes_over() {
         (cx.read("a"), over_there(&cx, "cat a").stdout),
         ("mine\n".into(), "theirs\n".into())
     );
+}
+
+#[test]
+fn a_push_that_was_cut_short_is_finished_before_newer_edits_go_over() {
+    let cx = agreed();
+    let from = over_there(&cx, "cat ~/.sandbox-coder/sync/base").stdout;
+    cx.write("a", "2\n");
+    cx.agent("true", &[]).exits(0);
+    let to = over_there(&cx, "cat ~/.sandbox-coder/sync/base").stdout;
+    over_there(&cx, &format!("printf '{from} {to}' >~/.sandbox-coder/sync/txn"));
+    cx.write("a", "3\n");
+    assert_eq!(cx.agent("cat a; echo 4 >b", &[]).exits(0).stdout, "3\n");
+    assert_eq!((cx.read("a"), cx.read("b")), ("3\n".into(), "4\n".into()));
 }
 
 #[test]
