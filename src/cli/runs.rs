@@ -143,6 +143,11 @@ async fn tell_end(
             diagnosis.phase = told.phase;
             diagnosis.sandbox_id = told.sandbox.as_ref().map(|s| s.id.clone());
             diagnosis.resume.clone_from(&told.resume);
+            if told.not_started
+                && matches!(diagnosis.code, ErrorCode::RunInterrupted | ErrorCode::RunTerminated)
+            {
+                diagnosis.hint = "nothing was started; the same command begins anew".into();
+            }
             let exit = diagnosis.exit();
             reporter.event(Event::Error(Box::new(diagnosis.event()))).await;
             exit.into()

@@ -40,6 +40,7 @@ pub struct Request {
 pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     let mut open =
         if request.no_sync { Open::unlocked(cx).await? } else { Open::locked(cx, "exec").await? };
+    cx.told().not_started = true;
     let name = open.sandbox_name(cx);
     open.announce(cx, "exec", &name, None).await;
     let mut env = run::given_variables(cx)?;
@@ -76,6 +77,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         open.memory.save_run(&record)?;
         // Without the worktree's lock there is only this mark: what is done now is not here.
         open.memory.touch(&ready.sandbox.id)?;
+        cx.told().not_started = false;
         start_only(&ready, &start).await?;
     } else {
         safety::refuse_beside(&open, &ready.toolbox, &ready.home, &cx.run).await?;

@@ -20,7 +20,7 @@ use crate::agent::{Kind, Launch, LaunchRequest, Parser, Verdict, launch};
 use crate::error::Failure;
 use crate::event::{AgentDone, AgentState, Event, Phase};
 use crate::exit::{ErrorCode, Exit};
-use crate::run::outcome::{self, End, RunVerdict};
+use crate::run::outcome::{self, End, RunVerdict, Stop};
 use crate::run::start::{self, RunSpec, What};
 use crate::run::{Offsets, RunRef};
 use crate::secret::{self, Print, Secret};
@@ -44,6 +44,7 @@ pub struct Request {
 /// `sandbox-coder run`
 pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     let kind = Kind::parse(&cx.config.agent)?;
+    cx.told().not_started = true;
     check_request(cx, kind, &request)?;
     mask_given(cx).await?;
     let mut open = Open::locked(cx, "run").await?;
@@ -122,6 +123,7 @@ pub async fn launch_run(
 ) -> anyhow::Result<()> {
     open.memory.save_run(record)?;
     home::mark_unpulled(cx, open, &ready.sandbox.id, true)?;
+    cx.told().not_started = false;
     resume_with(cx, &["attach", &cx.run]);
     let failure = match send::send(cx, open, ready, Some(start)).await {
         Ok(Sent::Yes) => return Ok(()),
@@ -131,25 +133,40 @@ pub async fn launch_run(
         }
         Err(error) => error,
     };
-    // A start whose answer was lost: look, stop it if we were asked to leave, and remember what is true.
+    // A start whose answer was lost, or that is still on its way: remember what is true, and if we were asked
+    // to leave see to it that nothing works on unseen.
     let run = RunRef {
         id: cx.run.clone(),
         dir: format!("{}/.sandbox-coder/runs/{}", ready.home, cx.run),
     };
-    let look = crate::run::state(&ready.toolbox, &run);
-    let started = matches!(tokio::time::timeout(cx.config.grace / 2, look).await, Ok(Ok(state)) if state.started);
-    let asked = cx.signals.seen().filter(|s| *s != Signal::Hangup);
-    if started && let Some(signal) = asked {
-        let why = follow::stop_of(signal);
-        let stopping = crate::run::stop::stop(&ready.toolbox, &run, why, cx.config.grace / 4);
-        let _ = tokio::time::timeout(cx.config.grace / 2, stopping).await;
-    }
+    let started = match cx.signals.seen().filter(|s| *s != Signal::Hangup) {
+        Some(signal) => !called_off(cx, ready, &run, follow::stop_of(signal)).await,
+        None => {
+            let look = crate::run::state(&ready.toolbox, &run);
+            matches!(tokio::time::timeout(cx.config.grace / 2, look).await, Ok(Ok(state)) if state.started)
+        }
+    };
     if !started {
+        let mut told = cx.told();
+        told.not_started = true;
+        told.resume.clear();
+        drop(told);
         record.ended_at = Some(super::now());
         record.exit = Some(crate::error::diagnose(&failure).exit().code());
         open.memory.save_run(record)?;
     }
     Err(failure)
+}
+
+/// Whether a start that may still be on its way will surely never happen. A run that was started is ended.
+async fn called_off(cx: &Context, ready: &Ready, run: &RunRef, why: Stop) -> bool {
+    let asking = start::call_off(&ready.toolbox, run, why);
+    if let Ok(Ok(true)) = tokio::time::timeout(cx.config.grace / 2, asking).await {
+        return true;
+    }
+    let stopping = crate::run::stop::stop(&ready.toolbox, run, why, cx.config.grace / 4);
+    let _ = tokio::time::timeout(cx.time_left(cx.config.grace / 2), stopping).await;
+    false
 }
 
 /// A run that has ended, however.
@@ -485,6 +502,7 @@ async fn set_up(cx: &Context, open: &mut Open, ready: &Ready) -> anyhow::Result<
         return Err(clash(home));
     }
     let phase = cx.phase(Phase::Setup).await;
+    cx.told().not_started = false;
     super::exec::set_up(cx, ready, setup).await?;
     phase.end(None).await;
     if let Some(sandbox) = &mut open.record.sandbox {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::outcome::Stop;
 use super::{ALWAYS_KEPT, RunRef};
 use crate::agent::HomeFile;
 use crate::daytona::script::{Script, quote, said};
@@ -11,6 +12,8 @@ use crate::daytona::{Error, Toolbox};
 
 /// The longest text that travels inside the script. Shells read scripts slowly; an upload does not.
 const INLINE: usize = 32 << 10;
+/// How long calling a start off may take.
+const CALL_OFF: Duration = Duration::from_secs(30);
 
 /// What shall run, and how.
 #[derive(Debug, Clone)]
@@ -252,6 +255,26 @@ pub fn heard(result: &str) -> Option<Started> {
         "before" => Some(Started::Before),
         _ => None,
     }
+}
+
+/// Takes the place of a start that may still be on its way, so that it never happens; `why` is remembered as
+/// the run's end. `false` says that the run was started before. One round trip.
+pub async fn call_off(toolbox: &Toolbox, run: &RunRef, why: Stop) -> Result<bool, Error> {
+    let mut script = Script::new();
+    call_off_step(&mut script, run, why);
+    let answer = toolbox.run_script(&script, CALL_OFF).await?;
+    heard_call_off(&answer.result)
+        .ok_or_else(|| super::not_understood("call off a run", &answer.result))
+}
+
+/// Adds [`call_off`] to a script; [`heard_call_off`] reads the answer.
+pub fn call_off_step(script: &mut Script, run: &RunRef, why: Stop) {
+    script.set("D", &run.dir).set("WHY", why.word()).step(include_str!("scripts/calloff.sh"));
+}
+
+/// Whether the run will never start.
+pub fn heard_call_off(result: &str) -> Option<bool> {
+    Some(said(result).find(|(word, _)| *word == "run-called-off")?.1 == "yes")
 }
 
 fn command_text(spec: &RunSpec) -> Result<Vec<u8>, SpecError> {

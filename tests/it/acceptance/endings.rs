@@ -2,11 +2,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::between::{Act, Between};
 use crate::support::context::{Ran, TestContext, ran};
+use crate::support::server::{KEY, TestServer};
 
 /// A command under way: its lines are read as they come.
 struct Running {
@@ -20,7 +23,7 @@ impl Running {
     fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let (tell, lines) = std::sync::mpsc::channel();
+        let (tell, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 let _ = tell.send(line);
@@ -139,6 +142,47 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         let _ = kill_process(self.0, Signal::CONT);
     }
+}
+
+#[test]
+fn a_start_that_is_still_on_its_way_when_a_signal_comes_never_happens() {
+    let mut cx = TestContext::new(&[("a", "1\n")]);
+    let server = TestServer::start();
+    let (on_its_way, seen) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let (answer, answered) = mpsc::channel();
+    let released = Mutex::new(released);
+    let between = Between::start(&server.addr, move |call| {
+        if !call.name.contains("/process/execute") || !call.body.contains("never-started") {
+            return Act::Pass;
+        }
+        on_its_way.send(()).unwrap();
+        released.lock().unwrap().recv().unwrap();
+        let answer = answer.clone();
+        Act::Change(Box::new(move |text| {
+            answer.send(text.clone()).unwrap();
+            text
+        }))
+    });
+    cx.set("DAYTONA_API_URL", &between.api_url());
+    cx.set("DAYTONA_API_KEY", KEY);
+    cx.agent("true", &[]).exits(0);
+
+    let run = agent(&cx, "echo never-started >a", &["--grace", "30"]);
+    seen.recv().unwrap();
+    run.signal(Signal::INT);
+    let ran = run.end().exits(130);
+    one_done(&ran);
+    let error = &ran.of_type("error")[0];
+    assert_eq!(error["hint"], "nothing was started; the same command begins anew");
+    assert!(error["resume"].is_null(), "{error}");
+
+    release.send(()).unwrap();
+    let late = answered.recv().unwrap();
+    assert!(late.contains("run-started before"), "{late}");
+    let again = cx.run(["attach", "--json"]).exits(130);
+    assert!(again.of_type("agent_output").is_empty(), "{}", again.stdout);
+    assert_eq!(cx.read("a"), "1\n");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use sandbox_coder::agent::HomeFile;
 use sandbox_coder::daytona::script::Script;
 use sandbox_coder::run::outcome::Stop;
-use sandbox_coder::run::start::{Kind, Limits, RunSpec, Started, What, heard, plan};
+use sandbox_coder::run::start::{
+    Kind, Limits, RunSpec, Started, What, call_off_step, heard, heard_call_off, plan,
+};
 use sandbox_coder::run::stop::{Signal, heard_signal, heard_stop, signal_step, stop_step};
 use sandbox_coder::run::{RunRef, RunState, heard_state, state_step};
 
@@ -77,6 +79,12 @@ impl Place {
         let mut script = Script::new();
         start.add_to(&mut script);
         heard(&self.execute(&script))
+    }
+
+    fn call_off(&self) -> Option<bool> {
+        let mut script = Script::new();
+        call_off_step(&mut script, &self.run, Stop::Interrupted);
+        heard_call_off(&self.execute(&script))
     }
 
     fn state(&self) -> RunState {
@@ -146,6 +154,26 @@ fn a_command_keeps_its_status_and_its_two_streams() {
         let state = place.state();
         assert_eq!((state.exit, state.started), (Some(3), true));
         assert_eq!((state.sizes.out, state.sizes.err), (4, 4));
+    });
+}
+
+#[test]
+fn what_was_called_off_never_starts_and_what_started_is_not_called_off() {
+    in_every_shell(|place| {
+        assert_eq!((place.call_off(), place.call_off()), (Some(true), Some(false)));
+        let spec = place.spec(What::Shell("echo here".into()));
+        assert_eq!(place.start(&spec), Some(Started::Before));
+        let state = place.state();
+        assert_eq!(
+            (state.exit, state.started, state.why),
+            (Some(143), false, Some(Stop::Interrupted))
+        );
+    });
+    in_every_shell(|place| {
+        let spec = place.spec(What::Shell("echo here".into()));
+        assert_eq!(place.start(&spec), Some(Started::Now));
+        assert_eq!(place.call_off(), Some(false));
+        assert_eq!((place.finish(), place.file("out")), (0, b"here\n".into()));
     });
 }
 
