@@ -194,7 +194,7 @@ mod tests {
         );
         assert_eq!(
             diagnosis.text(false),
-            "error: push the worktree: `tar` says no space left\nhint: free space in the sandbox, or raise `--disk`\n"
+            "error: push the worktree: `tar` says no space left\nhint: free space in the sandbox, or raise `--disk`; local sandboxes lie in the state directory\n"
         );
     }
 

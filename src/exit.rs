@@ -129,6 +129,8 @@ error_codes! {
     NetInterrupted = "net.interrupted" => Network, true, "try again; `sandbox-coder pull` fetches what the sandbox holds";
     /// The answer is not JSON.
     ProtoNotJson = "proto.not_json" => Protocol, false, "is the API URL right? it usually ends in `/api`";
+    /// The service knows no such call.
+    ProtoNoRoute = "proto.no_route" => Protocol, false, "is the API URL right? it usually ends in `/api`";
     /// The answer is JSON, but not the expected one.
     ProtoBadJson = "proto.bad_json" => Protocol, false, "the service and this version may not fit together; `sandbox-coder doctor` shows both";
     /// A status nobody expected.
@@ -166,7 +168,7 @@ error_codes! {
     /// The local server could not be started or reached.
     LocalServer = "server.unavailable" => SandboxUnavailable, true, "`sandbox-coder serve` in the foreground shows why";
     /// The disk of the sandbox is full.
-    SyncDiskFull = "sync.disk_full" => SandboxUnavailable, false, "free space in the sandbox, or raise `--disk`";
+    SyncDiskFull = "sync.disk_full" => SandboxUnavailable, false, "free space in the sandbox, or raise `--disk`; local sandboxes lie in the state directory";
     /// A program needed in the sandbox is missing.
     SyncToolMissing = "sync.tool_missing" => SandboxUnavailable, false, "use a snapshot with the usual tools, such as a busybox";
     /// The archive did not arrive.
@@ -224,7 +226,7 @@ error_codes! {
     /// Inside a repository's own folder.
     WorktreeInsideGit = "worktree.inside_git" => NoWorktree, false, "change into the worktree itself";
     /// The worktree vanished or was moved while we worked.
-    WorktreeGone = "worktree.gone" => NoWorktree, false, "the result stays in the sandbox; run `pull` from a worktree of the same repository";
+    WorktreeGone = "worktree.gone" => NoWorktree, false, "the result stays in the sandbox: put the worktree back in its place (`git worktree add` makes a removed one again), then `sandbox-coder pull` there";
     /// Git refuses the repository.
     WorktreeRefused = "worktree.refused" => NoWorktree, false, "git's own words are above";
     /// The git program is missing or too old.
@@ -232,7 +234,7 @@ error_codes! {
     /// Another run holds this worktree.
     WorktreeBusy = "busy.worktree" => Busy, true, "`--wait` waits for it; `sandbox-coder status` shows what it does";
     /// The local disk or its permissions.
-    HostIo = "host.io" => HostIo, false, "fix what is named above, then `sandbox-coder pull`";
+    HostIo = "host.io" => HostIo, false, "fix what is named above, then try again; `sandbox-coder pull` fetches what a sandbox holds";
     /// There is nothing to undo.
     UndoNothing = "undo.nothing" => Usage, false, "`sandbox-coder status` lists the runs that changed files";
     /// A bug of ours.

@@ -197,6 +197,11 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 fn cwd() -> anyhow::Result<PathBuf> {
-    use anyhow::Context as _;
-    std::env::current_dir().context("find the current directory")
+    std::env::current_dir().map_err(|error| {
+        crate::error::Failure::new(
+            crate::exit::ErrorCode::WorktreeNone,
+            format!("the current directory cannot be found: {error}"),
+        )
+        .into()
+    })
 }

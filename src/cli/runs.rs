@@ -142,7 +142,13 @@ async fn tell_end(
             let mut diagnosis = diagnose(&error);
             diagnosis.phase = told.phase;
             diagnosis.sandbox_id = told.sandbox.as_ref().map(|s| s.id.clone());
-            diagnosis.resume.clone_from(&told.resume);
+            if diagnosis.code != ErrorCode::SandboxNotFound {
+                diagnosis.resume.clone_from(&told.resume);
+            }
+            if told.local && diagnosis.code == ErrorCode::NetUnreachable {
+                diagnosis.hint =
+                    "the local server went away; the next command starts it again".into();
+            }
             if told.not_started
                 && matches!(diagnosis.code, ErrorCode::RunInterrupted | ErrorCode::RunTerminated)
             {

@@ -70,6 +70,14 @@ pub enum Error {
         /// The first words of its text.
         quote: String,
     },
+    /// A script over there had no room to work.
+    #[error("{what}: the disk of the sandbox is full: {why}")]
+    NoSpace {
+        /// What was tried.
+        what: String,
+        /// Words.
+        why: String,
+    },
     /// The answer is JSON, or claims to be, but not the expected one.
     #[error("{what}: the answer of `{host}` is not understood: {why}")]
     BadJson {
@@ -238,6 +246,8 @@ pub enum Meaning {
     Quota,
     /// Too many requests.
     RateLimit,
+    /// There is no such call: most likely the address is not that of the API.
+    NoRoute,
     /// There is no such thing.
     Missing,
     /// The snapshot cannot be used.
@@ -316,6 +326,7 @@ pub fn meaning(subject: Subject, status: u16, words: &str) -> Meaning {
         403 if has("suspended") => Meaning::Suspended,
         403 if toolbox => Meaning::Other,
         403 => Meaning::Forbidden,
+        404 if !toolbox && has("cannot ") && has(" /") => Meaning::NoRoute,
         404 => Meaning::Missing,
         408 if toolbox => Meaning::CommandTimeout,
         408 => Meaning::Gateway,
@@ -345,6 +356,7 @@ impl Error {
             Self::Refused { refusal, .. } => refusal.code(),
             Self::NotJson { .. } => ErrorCode::ProtoNotJson,
             Self::BadJson { .. } => ErrorCode::ProtoBadJson,
+            Self::NoSpace { .. } => ErrorCode::SyncDiskFull,
             Self::Upload { .. } => ErrorCode::SyncUploadFailed,
             Self::Download { .. } => ErrorCode::SyncTruncated,
             Self::Local { .. } => ErrorCode::HostIo,
@@ -437,6 +449,7 @@ impl Refusal {
             Meaning::Suspended => ErrorCode::QuotaSuspended,
             Meaning::Quota => ErrorCode::QuotaExceeded,
             Meaning::RateLimit => ErrorCode::RateLimited,
+            Meaning::NoRoute => ErrorCode::ProtoNoRoute,
             Meaning::Missing => match self.subject {
                 Subject::Sandbox => ErrorCode::SandboxNotFound,
                 Subject::Snapshot => ErrorCode::SnapshotUnavailable,
@@ -496,6 +509,7 @@ mod tests {
             (Sandbox, 403, "Organization is suspended: demo reason", M::Suspended),
             (Sandbox, 403, "Region us is not available to the organization", M::Forbidden),
             (Sandbox, 404, "Sandbox with ID or name x not found", M::Missing),
+            (Sandbox, 404, "Cannot GET /sandbox/x", M::NoRoute),
             (Sandbox, 409, "Sandbox with name a1 already exists", M::Exists),
             (Sandbox, 409, "Sandbox state change in progress", M::Changing),
             (Sandbox, 429, "ThrottlerException: Too Many Requests", M::RateLimit),

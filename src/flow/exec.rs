@@ -124,7 +124,9 @@ fn conclude(
 ) -> anyhow::Result<Summary> {
     let home_exit = home.as_ref().map_or(Exit::Ok, |h| h.exit);
     if home_exit != Exit::Ok && judged.exit.worse(home_exit) == home_exit {
-        return Err(home.map_or_else(|| anyhow::anyhow!("there is a result"), run::clash));
+        return Err(
+            home.map_or_else(|| anyhow::anyhow!("there is a result"), |home| run::clash(cx, home))
+        );
     }
     match followed.end {
         End::Exit(code) if followed.stop.is_none() => {

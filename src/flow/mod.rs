@@ -75,6 +75,8 @@ pub struct Told {
     pub offset: u64,
     /// When the last of them came.
     pub last_output: Option<std::time::Instant>,
+    /// The service is our own, on this machine.
+    pub local: bool,
     /// Nothing was asked to start over there yet.
     pub not_started: bool,
     /// When we have to be gone, once a signal has asked us to leave.

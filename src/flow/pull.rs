@@ -43,7 +43,7 @@ pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
         cx.told().resume.clear();
         return Ok(Exit::Ok.into());
     }
-    Err(run::clash(home))
+    Err(run::clash(cx, home))
 }
 
 async fn fetch(
@@ -148,7 +148,7 @@ async fn wake(
     if theirs.is_none_or(|id| id != open.repo.worktree_id()) {
         let message = format!("sandbox `{}` belongs to another worktree", found.name);
         return Err(Failure::new(ErrorCode::SandboxNameTaken, message)
-            .hint("run `pull` in that worktree")
+            .hint("only that worktree can fetch it; one that was moved or removed has to be put back first")
             .into());
     }
     let ready = sandbox::start(cx, open, service, found, Origin::Reused).await?;

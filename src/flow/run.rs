@@ -129,7 +129,7 @@ pub async fn launch_run(
         Ok(Sent::Yes) => return Ok(()),
         Ok(Sent::Clash(home)) => {
             resume_with(cx, &["pull"]);
-            clash(home)
+            clash(cx, home)
         }
         Err(error) => error,
     };
@@ -140,17 +140,21 @@ pub async fn launch_run(
         dir: format!("{}/.sandbox-coder/runs/{}", ready.home, cx.run),
     };
     let started = match cx.signals.seen().filter(|s| *s != Signal::Hangup) {
-        Some(signal) => !called_off(cx, ready, &run, follow::stop_of(signal)).await,
+        Some(signal) => {
+            let off = called_off(cx, ready, &run, follow::stop_of(signal)).await;
+            let mut told = cx.told();
+            told.not_started = off;
+            if off {
+                told.resume.clear();
+            }
+            !off
+        }
         None => {
             let look = crate::run::state(&ready.toolbox, &run);
             matches!(tokio::time::timeout(cx.config.grace / 2, look).await, Ok(Ok(state)) if state.started)
         }
     };
     if !started {
-        let mut told = cx.told();
-        told.not_started = true;
-        told.resume.clear();
-        drop(told);
         record.ended_at = Some(super::now());
         record.exit = Some(crate::error::diagnose(&failure).exit().code());
         open.memory.save_run(record)?;
@@ -211,7 +215,7 @@ pub async fn finish(
             return Err(error);
         }
     };
-    record.applied = home.as_ref().map_or(0, |h| h.applied);
+    record.applied += home.as_ref().map_or(0, |h| h.applied);
     record.ended_at = Some(super::now());
     let surely_over = matches!(followed.end, End::Exit(_));
     if surely_over {
@@ -286,9 +290,14 @@ fn conclude(
     let mut failure = Failure::new(code, message);
     if exit != Exit::Conflict {
         failure.tail = verdict.map(|v| v.tail.clone()).unwrap_or_default();
+    } else if home.is_some_and(|h| h.settled) {
+        failure = decided(cx, failure);
     }
     if home.is_some() && exit != Exit::Conflict {
         cx.told().resume.clear();
+        if matches!(code, ErrorCode::RunInterrupted | ErrorCode::RunTerminated) {
+            failure.hint = Some("what the agent did until then is here".into());
+        }
     }
     Err(failure.into())
 }
@@ -499,7 +508,7 @@ async fn set_up(cx: &Context, open: &mut Open, ready: &Ready) -> anyhow::Result<
         return Ok(());
     }
     if let Sent::Clash(home) = send::send(cx, open, ready, None).await? {
-        return Err(clash(home));
+        return Err(clash(cx, home));
     }
     let phase = cx.phase(Phase::Setup).await;
     cx.told().not_started = false;
@@ -525,10 +534,17 @@ pub fn resume_with(cx: &Context, words: &[&str]) {
 }
 
 /// The failure of a result that clashes with the worktree.
-pub fn clash(home: Homecoming) -> anyhow::Error {
+pub fn clash(cx: &Context, home: Homecoming) -> anyhow::Error {
     let (code, message) =
         home.failure.unwrap_or((ErrorCode::SyncConflict, "both sides changed a file".into()));
-    Failure::new(code, message).into()
+    let failure = Failure::new(code, message);
+    if home.settled { decided(cx, failure).into() } else { failure.into() }
+}
+
+/// A clash that the chosen policy has settled: no command finishes it, somebody has to look.
+fn decided(cx: &Context, failure: Failure) -> Failure {
+    cx.told().resume.clear();
+    failure.hint("look at what is listed above; nothing waits for another `pull`")
 }
 
 /// Deletes the sandbox if that is wanted and nothing in it can be lost.

@@ -84,6 +84,7 @@ impl Service {
         let data_dir = cx.config.state_dir.join("local");
         let options = DaemonOptions { data_dir, isolation, insist, binary, idle_exit: LOCAL_IDLE };
         let endpoint = daemon::ensure(options).await?;
+        cx.told().local = true;
         cx.reporter.secret(endpoint.api_key.clone()).await;
         let credential = Credential::Key(endpoint.api_key);
         Ok(Service {

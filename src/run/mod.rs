@@ -253,16 +253,24 @@ fn listed((_, rest): (&str, &str)) -> Option<RunListed> {
 }
 
 fn not_understood(what: &str, result: &str) -> Error {
-    Error::BadJson {
-        what: what.to_owned(),
-        host: "the sandbox".to_owned(),
-        why: format!("`{}`", crate::daytona::plain(result)),
+    let (what, why) = (what.to_owned(), format!("`{}`", crate::daytona::plain(result)));
+    if result.contains("No space left on device") {
+        return Error::NoSpace { what, why };
     }
+    Error::BadJson { what, host: "the sandbox".to_owned(), why }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::ErrorCode;
+
+    #[test]
+    fn a_script_without_room_is_told_as_such() {
+        let code = |result: &str| not_understood("ask for a run", result).code();
+        assert_eq!(code("cat: write error: No space left on device\n"), ErrorCode::SyncDiskFull);
+        assert_eq!(code("cat: something else\n"), ErrorCode::ProtoBadJson);
+    }
 
     #[test]
     fn a_hole_is_walked_around() {

@@ -159,9 +159,14 @@ impl Packer<'_> {
             let copied = copying
                 .join()
                 .map_err(|_| anyhow::anyhow!("reading object {} failed", entry.id))?;
-            copied?;
-            appended?;
-            Ok(())
+            // One failure makes the other: a reader that leaves breaks the pipe, a writer that leaves cuts it.
+            match appended {
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error.into()),
+                appended => {
+                    copied?;
+                    Ok(appended?)
+                }
+            }
         })
     }
 

@@ -85,7 +85,11 @@ impl Push {
         let mut file = tempfile::tempfile_in(spool).map_err(io)?;
         let packed = {
             let mut buffered = std::io::BufWriter::with_capacity(256 * 1024, &mut file);
-            let packed = pack(delta, store, link, &mut buffered)?;
+            let packed =
+                pack(delta, store, link, &mut buffered).map_err(|e| match e.downcast() {
+                    Ok(source) => io(source),
+                    Err(other) => Error::Pack(other),
+                })?;
             buffered.flush().map_err(io)?;
             packed
         };

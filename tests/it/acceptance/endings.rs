@@ -14,7 +14,7 @@ use crate::support::server::{KEY, TestServer};
 /// A command under way: its lines are read as they come.
 struct Running {
     child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
+    lines: mpsc::Receiver<String>,
     errors: std::thread::JoinHandle<String>,
     seen: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Trouble on the user's own machine: full disks, few handles, folders that vanish, others at work. Each time
 //! one clear error with its documented exit code, nothing lost on either side, and a second try that heals.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -160,6 +160,25 @@ fn own_folder_full(place: impl Fn(&TestContext) -> PathBuf) {
 #[test]
 fn a_full_private_repository_loses_nothing() {
     own_folder_full(|cx| cx.root().join("project/.git/sandbox-coder"));
+}
+
+#[test]
+fn an_archive_that_finds_no_room_is_told_by_its_cause() {
+    let (cx, _server) = ground(&[("a", "1\n")]);
+    let mut noise = vec![0; 1_500_000];
+    let mut source = std::fs::File::open("/dev/urandom").unwrap();
+    source.read_exact(&mut noise).unwrap();
+    std::fs::write(cx.work().join("noise"), noise).unwrap();
+    let place = cx.root().join("project/.git/sandbox-coder");
+    std::fs::create_dir_all(&place).unwrap();
+    // Room for the object, and for half of the archive.
+    let Some(disk) = SmallDisk::over(&place, "size=2500k") else { return };
+    let run = ran(&mut disk.inside(&agent(&cx, "true", &[])));
+    fails(&run, 74, "host.io");
+    let message = run.of_type("error")[0]["message"].to_string();
+    assert!(message.contains("No space left on device"), "{message}");
+    disk.remount("remount,size=8m");
+    let _ = ran(&mut disk.inside(&agent(&cx, "true", &[]))).exits(0);
 }
 
 #[test]
