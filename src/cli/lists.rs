@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::flow::{self, Context, Signals, list};
 use crate::report::Reporter;
 use crate::ui::{self, terminal};
+use crate::worktree::Repo;
 
 /// Runs a question to the end and prints its answer.
 fn ask<F, Fut, T>(args: &ArgMatches, question: F, tell: impl FnOnce(T) -> u8) -> u8
@@ -22,7 +23,7 @@ where
     start_logging(args);
     let asked = || -> anyhow::Result<T> {
         let cwd = cwd()?;
-        let config = configured(args, &cwd)?;
+        let (repo, config) = configured(args, &cwd)?;
         let runtime = runtime()?;
         let answer = runtime.block_on(async {
             let (reporter, mut reports) = Reporter::channel(64, CancellationToken::new());
@@ -34,6 +35,7 @@ where
                 config: Arc::new(config),
                 run: flow::new_run_id(),
                 cwd,
+                repo,
                 reporter,
                 signals,
                 told,
@@ -54,9 +56,11 @@ where
     }
 }
 
-fn configured(args: &ArgMatches, cwd: &std::path::Path) -> anyhow::Result<Config> {
-    let worktree = crate::worktree::repo::toplevel_of(cwd);
-    Ok(resolve(args, worktree.as_deref())?)
+/// The worktree, if there is one, and every setting.
+fn configured(args: &ArgMatches, cwd: &std::path::Path) -> anyhow::Result<(Option<Repo>, Config)> {
+    let repo = Repo::discover(cwd).ok();
+    let config = resolve(args, repo.as_ref().map(Repo::top))?;
+    Ok((repo, config))
 }
 
 /// The answer as JSON if that is asked for, else as the text.
@@ -277,7 +281,7 @@ pub fn doctor(args: &ArgMatches) -> u8 {
 
 /// `config`
 pub fn config(args: &ArgMatches) -> u8 {
-    let resolved = cwd().and_then(|cwd| configured(args, &cwd));
+    let resolved = cwd().and_then(|cwd| Ok(configured(args, &cwd)?.1));
     match resolved {
         Ok(config) => show(args, &config.table, |rows| {
             let row = |r: &crate::config::Row| {

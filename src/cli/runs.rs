@@ -17,6 +17,7 @@ use crate::exit::{ErrorCode, Exit};
 use crate::flow::{self, Context, Signal, Signals, Summary, Told};
 use crate::report::Reporter;
 use crate::ui;
+use crate::worktree::Repo;
 
 /// `run`
 pub fn run(args: &ArgMatches, names: &[&str]) -> u8 {
@@ -78,11 +79,11 @@ where
     let began = Instant::now();
     start_logging(args);
     let prepared = cwd().and_then(|cwd| {
-        let worktree = crate::worktree::repo::toplevel_of(&cwd);
-        let config = resolve(args, worktree.as_deref())?;
-        Ok((cwd, config, runtime().context("start the event loop")?))
+        let repo = Repo::discover(&cwd).ok();
+        let config = resolve(args, repo.as_ref().map(Repo::top))?;
+        Ok((cwd, repo, config, runtime().context("start the event loop")?))
     });
-    let (cwd, config, runtime) = match prepared {
+    let (cwd, repo, config, runtime) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return fail(args, &error),
     };
@@ -95,7 +96,15 @@ where
         let seen = signals.clone();
         let told = Arc::<std::sync::Mutex<Told>>::default();
         let listening = tokio::spawn(listen(first, second.clone(), leaving.clone()));
-        let cx = Context { config: Arc::new(config), run, cwd, reporter: reporter.clone(), signals, told: told.clone() };
+        let cx = Context {
+            config: Arc::new(config),
+            run,
+            cwd,
+            repo,
+            reporter: reporter.clone(),
+            signals,
+            told: told.clone(),
+        };
         let beating = cx.clone();
         let ended = tokio::select! {
             ended = flow(cx) => ended,

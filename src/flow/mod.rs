@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::event::{AgentDone, Done, FileCounts, Phase, SandboxDone};
 use crate::exit::Exit;
 use crate::report::{PhaseGuard, Reporter};
+use crate::worktree::Repo;
 
 /// What every flow gets.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub struct Context {
     pub run: String,
     /// Where the caller stands.
     pub cwd: PathBuf,
+    /// The worktree that holds it, if there is one.
+    pub repo: Option<Repo>,
     /// Who listens.
     pub reporter: Reporter,
     /// Who may interrupt.

@@ -44,9 +44,11 @@ impl Open {
     }
 
     async fn find(cx: &Context, lock: Option<&'static str>) -> anyhow::Result<Open> {
-        let (cwd, state_dir, wait) = (cx.cwd.clone(), cx.config.state_dir.clone(), cx.config.wait);
+        let (cwd, found) = (cx.cwd.clone(), cx.repo.clone());
+        let (state_dir, wait) = (cx.config.state_dir.clone(), cx.config.wait);
         let open = blocking(move || -> anyhow::Result<Open> {
-            let repo = Repo::discover(&cwd)?;
+            // Where none was found, the second look says why.
+            let repo = found.map_or_else(|| Repo::discover(&cwd), Ok)?;
             let lock = match lock {
                 Some(what) => Some(repo.lock(what, if wait { WAIT } else { Duration::ZERO })?),
                 None => None,
@@ -154,7 +156,7 @@ pub fn with_site<T>(
     work: impl FnOnce(&Site<'_>) -> Result<T, apply::Error>,
 ) -> anyhow::Result<T> {
     let state = repo.state_dir();
-    let site = Site { top: repo.top(), state: &state, objects, file_mode: repo.file_mode()? };
+    let site = Site { top: repo.top(), state: &state, objects, file_mode: repo.file_mode() };
     Ok(work(&site)?)
 }
 

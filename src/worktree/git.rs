@@ -14,6 +14,12 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
 }
 
+impl From<std::process::Output> for Output {
+    fn from(out: std::process::Output) -> Self {
+        Self { ok: out.status.success(), stdout: out.stdout, stderr: out.stderr }
+    }
+}
+
 impl Output {
     /// What git said, without the word `fatal` or `error`.
     pub(crate) fn words(&self) -> String {
@@ -34,7 +40,20 @@ impl Output {
 pub(crate) fn output(command: &mut Command) -> Result<Output, Error> {
     let out = command.stdin(Stdio::null()).output();
     let out = out.map_err(|e| no_git(command.get_current_dir(), e))?;
-    Ok(Output { ok: out.status.success(), stdout: out.stdout, stderr: out.stderr })
+    Ok(out.into())
+}
+
+/// Runs two gits to their ends at the same time. What the second prints has to be short: it is heard when the
+/// first has ended.
+pub(crate) fn outputs(
+    first: &mut Command,
+    second: &mut Command,
+) -> Result<(Output, Output), Error> {
+    let piped = second.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = piped.spawn().map_err(|e| no_git(second.get_current_dir(), e))?;
+    let first = output(first);
+    let second = child.wait_with_output().map_err(|e| no_git(second.get_current_dir(), e))?;
+    Ok((first?, second.into()))
 }
 
 /// Runs git to its end with `input` on its standard input.
@@ -48,7 +67,7 @@ pub(crate) fn output_of(command: &mut Command, input: &[u8]) -> Result<Output, E
         child.wait_with_output()
     });
     let out = out.map_err(|e| no_git(command.get_current_dir(), e))?;
-    Ok(Output { ok: out.status.success(), stdout: out.stdout, stderr: out.stderr })
+    Ok(out.into())
 }
 
 /// Runs a git command that must succeed and returns what it printed.

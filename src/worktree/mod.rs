@@ -17,6 +17,7 @@ pub mod journal;
 pub mod patch;
 pub mod private;
 pub mod repo;
+mod settings;
 pub mod store;
 pub mod strangers;
 pub mod undo;

@@ -24,15 +24,6 @@ pub(crate) const RAW_ATTRIBUTES: &str = "* -text -eol -filter -ident -working-tr
 /// A blob above this many bytes is streamed, never held in memory.
 pub(crate) const BIG_FILE: u64 = 8 << 20;
 
-/// What git takes a setting's value for; `None` if it is no yes or no.
-fn truth(value: Option<&str>) -> Option<bool> {
-    match value.map(str::to_ascii_lowercase).as_deref() {
-        None | Some("true" | "yes" | "on") => Some(true),
-        Some("false" | "no" | "off" | "") => Some(false),
-        Some(number) => number.parse::<i64>().ok().map(|n| n != 0),
-    }
-}
-
 /// Who holds a worktree. It informs; the kernel's lock decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
@@ -91,14 +82,13 @@ impl Repo {
              \tsparseCheckout = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[index]\n\tsparse = false\n\
              [advice]\n\taddEmbeddedRepo = false\n[status]\n\tsubmoduleSummary = false\n",
         );
-        let settings = self.core_settings()?;
-        for name in ["fileMode", "symlinks", "ignoreCase"] {
-            let value = settings.get(&format!("core.{}", name.to_lowercase()));
-            if let Some(value) = value.and_then(|v| truth(v.as_deref())) {
+        let settings = self.settings();
+        for name in ["filemode", "symlinks", "ignorecase"] {
+            if let Some(value) = settings.truth(&format!("core.{name}")) {
                 config.push_str(&format!("[core]\n\t{name} = {value}\n"));
             }
         }
-        if settings.contains_key("core.excludesfile")
+        if settings.has("core.excludesfile")
             && let Some(file) = self.config(&["--type=path"], "core.excludesFile")?
             && let Some(file) = file.to_str()
             && !file.contains('\n')

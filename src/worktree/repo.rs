@@ -2,7 +2,6 @@
 //!
 //! Nothing here writes into the user's index, refs, config, hooks or objects.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -14,7 +13,8 @@ use std::sync::atomic::AtomicBool;
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use super::git::{git_command, output};
+use super::git::{Output, git_command, must, output, outputs};
+use super::settings::Settings;
 use crate::rel_path::RelPath;
 
 /// What names the hash an object database uses.
@@ -45,6 +45,7 @@ pub struct Repo {
     format: ObjectFormat,
     id: String,
     private: PathBuf,
+    settings: Arc<Settings>,
     /// Whether this command has already seen to the private repository.
     pub(super) prepared: Arc<AtomicBool>,
 }
@@ -52,40 +53,8 @@ pub struct Repo {
 impl Repo {
     /// Finds the worktree that holds `cwd`.
     pub fn discover(cwd: &Path) -> Result<Self, Error> {
-        let out = output(git_command(cwd).args([
-            "rev-parse",
-            "--is-bare-repository",
-            "--is-inside-git-dir",
-            "--is-inside-work-tree",
-            "--show-object-format",
-            "--absolute-git-dir",
-        ]))?;
-        if !out.ok {
-            return Err(refusal(cwd, &out.words()));
-        }
-        // The path comes last: it may hold newlines, the words before it cannot.
-        let mut lines = out.stdout.splitn(5, |&b| b == b'\n');
-        let mut word = || lines.next().map(<[u8]>::to_vec).unwrap_or_default();
-        let (bare, inside, worktree, format) = (word(), word(), word(), word());
-        let git_dir = path_line(&word());
-        // In a bare repository git answers yes to both: that it has no files is the reason that helps.
-        if bare == b"true" && worktree != b"true" {
-            return Err(Error::Bare { dir: git_dir });
-        }
-        if inside == b"true" || worktree != b"true" {
-            return Err(Error::InsideGitDir { dir: git_dir });
-        }
-        let format = match format.as_slice() {
-            b"sha1" => ObjectFormat::Sha1,
-            b"sha256" => ObjectFormat::Sha256,
-            // Git before 2.25 repeats the option.
-            _ => return Err(Error::GitTooOld { version: version()? }),
-        };
-        let out = output(git_command(cwd).args(["rev-parse", "--show-toplevel"]))?;
-        if !out.ok {
-            return Err(refusal(cwd, &out.words()));
-        }
-        let top = path_line(&out.stdout);
+        let (place, settings) = outputs(&mut Place::question(cwd), &mut Settings::question(cwd))?;
+        let Place { git_dir, top, format } = Place::heard(cwd, &place)?;
         let common_dir = common_dir(&git_dir)?;
         let cwd = cwd.canonicalize().map_err(|source| Error::io(cwd, source))?;
         let prefix = cwd
@@ -94,8 +63,9 @@ impl Repo {
             .and_then(|inner| RelPath::parse(inner.as_os_str().as_bytes()).ok());
         let id = short_hash(&[git_dir.as_os_str().as_bytes()]);
         let private = common_dir.join("sandbox-coder").join(format!("{id}.git"));
+        let settings = Arc::new(Settings::heard(&settings.stdout));
         let prepared = Arc::default();
-        Ok(Self { git_dir, common_dir, top, prefix, format, id, private, prepared })
+        Ok(Self { git_dir, common_dir, top, prefix, format, id, private, settings, prepared })
     }
 
     /// The worktree's own git dir, absolute.
@@ -152,14 +122,24 @@ impl Repo {
 
     /// Where `HEAD` stands now.
     pub fn head(&self) -> Result<Head, Error> {
+        self.born_head().map_or_else(|| self.asked_head(), Ok)
+    }
+
+    fn asked_head(&self) -> Result<Head, Error> {
         let id = output(self.git().args(["rev-parse", "-q", "--verify", "HEAD^{commit}"]))?;
         let branch = output(self.git().args(["symbolic-ref", "-q", "HEAD"]))?;
         let id = id.ok.then(|| String::from_utf8_lossy(&id.stdout).trim_end().to_owned());
-        let branch = branch.ok.then(|| {
-            let name = String::from_utf8_lossy(&branch.stdout).trim_end().to_owned();
-            name.strip_prefix("refs/heads/").map(str::to_owned).unwrap_or(name)
-        });
+        let branch =
+            branch.ok.then(|| branch_name(String::from_utf8_lossy(&branch.stdout).trim_end()));
         Ok(Head { id, branch })
+    }
+
+    /// The same, read by the library: it saves two processes, and gives up where only git knows its way.
+    fn born_head(&self) -> Option<Head> {
+        let repo = git2::Repository::open(&self.git_dir).ok()?;
+        let head = repo.find_reference("HEAD").ok()?;
+        let branch = head.symbolic_target().ok()?.map(branch_name);
+        Some(Head { id: Some(head.peel_to_commit().ok()?.id().to_string()), branch })
     }
 
     /// How refs are kept: `files` or `reftable`. Git before 2.44 knows files only.
@@ -176,22 +156,14 @@ impl Repo {
         Ok(out.ok.then(|| OsString::from_vec(value.to_vec())))
     }
 
-    /// The settings ours have to follow, by their names in small letters; of several the last counts. One
-    /// process instead of one for each.
-    pub(super) fn core_settings(&self) -> Result<BTreeMap<String, Option<String>>, Error> {
-        let keys = r"^core\.(filemode|symlinks|ignorecase|excludesfile)$";
-        let out = output(self.git().args(["config", "-z", "--get-regexp", keys]))?;
-        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-        let pair = |pair: &[u8]| match memchr::memchr(b'\n', pair) {
-            Some(cut) => (text(&pair[..cut]), Some(text(&pair[cut + 1..]))),
-            None => (text(pair), None),
-        };
-        Ok(out.stdout.split(|&b| b == 0).filter(|pair| !pair.is_empty()).map(pair).collect())
+    /// The settings ours have to follow, as they were when the worktree was found.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Whether the executable bit counts here.
-    pub fn file_mode(&self) -> Result<bool, Error> {
-        Ok(self.config(&["--type=bool"], "core.fileMode")?.is_none_or(|v| v != "false"))
+    pub fn file_mode(&self) -> bool {
+        self.settings.truth("core.filemode").unwrap_or(true)
     }
 
     /// The folder of hooks that git runs here, if the configuration names one.
@@ -203,17 +175,71 @@ impl Repo {
     /// Checks that this is still the worktree it was: git would otherwise answer for a parent repository.
     pub fn still_there(&self) -> Result<(), Error> {
         let gone = || Error::Gone { top: self.top.clone() };
-        let now = Self::discover(&self.top).map_err(|_| gone())?;
+        let answer = output(&mut Place::question(&self.top)).map_err(|_| gone())?;
+        let now = Place::heard(&self.top, &answer).map_err(|_| gone())?;
         if now.git_dir == self.git_dir && now.top == self.top { Ok(()) } else { Err(gone()) }
     }
 }
 
-/// The root of the worktree that holds `dir`, without any complaint.
-pub fn toplevel_of(dir: &Path) -> Option<PathBuf> {
-    let out = output(git_command(dir).args(["rev-parse", "--show-toplevel"])).ok()?;
-    out.ok.then(|| path_line(&out.stdout))
+/// Where a worktree lies.
+struct Place {
+    git_dir: PathBuf,
+    top: PathBuf,
+    format: ObjectFormat,
 }
 
+impl Place {
+    /// The question to git, for whoever stands in `cwd`.
+    fn question(cwd: &Path) -> Command {
+        let mut git = git_command(cwd);
+        git.args([
+            "rev-parse",
+            "--is-bare-repository",
+            "--is-inside-git-dir",
+            "--is-inside-work-tree",
+            "--show-object-format",
+            "--absolute-git-dir",
+            "--show-toplevel",
+        ]);
+        git
+    }
+
+    /// What git answers to it.
+    fn heard(cwd: &Path, answer: &Output) -> Result<Self, Error> {
+        // The paths come last: they may hold newlines, the words before them cannot.
+        let mut lines = answer.stdout.splitn(5, |&b| b == b'\n');
+        let mut word = || lines.next().unwrap_or_default();
+        let (bare, inside, worktree, format, paths) = (word(), word(), word(), word(), word());
+        // Outside a worktree git fails at the last question, and has answered the others.
+        let dir = || path_line(paths);
+        // In a bare repository git answers yes to both: that it has no files is the reason that helps.
+        if bare == b"true" && worktree != b"true" {
+            return Err(Error::Bare { dir: dir() });
+        }
+        if inside == b"true" {
+            return Err(Error::InsideGitDir { dir: dir() });
+        }
+        if !answer.ok {
+            return Err(refusal(cwd, &answer.words()));
+        }
+        if worktree != b"true" {
+            return Err(Error::InsideGitDir { dir: dir() });
+        }
+        let format = match format {
+            b"sha1" => ObjectFormat::Sha1,
+            b"sha256" => ObjectFormat::Sha256,
+            // Git before 2.25 repeats the option.
+            _ => return Err(Error::GitTooOld { version: version()? }),
+        };
+        // With a newline in a path nobody can tell where the first ends.
+        let top = match memchr::memchr_iter(b'\n', paths).collect::<Vec<_>>()[..] {
+            [cut, _] => paths[cut + 1..].to_vec(),
+            _ => must("rev-parse", git_command(cwd).args(["rev-parse", "--show-toplevel"]))?,
+        };
+        let git_dir = paths.strip_suffix(&top[..]).unwrap_or(paths);
+        Ok(Self { git_dir: path_line(git_dir), top: path_line(&top), format })
+    }
+}
 /// A name for this machine that survives reboots and renames where the system has one.
 pub fn host_id() -> String {
     for file in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {
@@ -255,6 +281,10 @@ fn refusal(cwd: &Path, words: &str) -> Error {
     Error::Refused { dir: cwd.to_owned(), words: words.to_owned() }
 }
 
+fn branch_name(name: &str) -> String {
+    name.strip_prefix("refs/heads/").unwrap_or(name).to_owned()
+}
+
 fn path_line(line: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(line.strip_suffix(b"\n").unwrap_or(line)))
 }
@@ -280,6 +310,36 @@ mod tests {
         git.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").args(args);
         let out = output(&mut git).unwrap();
         assert!(out.ok, "git {args:?}: {}", out.words());
+    }
+
+    #[test]
+    fn names_with_newlines_do_not_run_together() {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q", "--separate-git-dir", "git\ndir", "top\nfolder"]);
+        let top = dir.path().canonicalize().unwrap().join("top\nfolder");
+        let found = Repo::discover(&top).unwrap();
+        assert_eq!(found.top(), top);
+        assert_eq!(found.git_dir(), top.with_file_name("git\ndir"));
+    }
+
+    #[test]
+    fn the_library_and_git_agree_where_head_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let who = ["-c", "user.name=n", "-c", "user.email=e"];
+        git(dir.path(), &["init", "-q", "-b", "main", "plain"]);
+        let unborn = Repo::discover(&at("plain")).unwrap();
+        assert_eq!(unborn.head().unwrap(), Head { id: None, branch: Some("main".into()) });
+        git(&at("plain"), &[&who[..], &["commit", "-q", "--allow-empty", "-m", "1"]].concat());
+        git(&at("plain"), &["worktree", "add", "-q", "-b", "a/b", "../linked"]);
+        git(&at("plain"), &["worktree", "add", "-q", "--detach", "../detached"]);
+        git(&at("plain"), &["pack-refs", "--all"]);
+        for place in ["plain", "linked", "detached"] {
+            let repo = Repo::discover(&at(place)).unwrap();
+            let head = repo.born_head().unwrap();
+            assert!(head.id.is_some() && head.branch.is_some() == (place != "detached"));
+            assert_eq!(head, repo.asked_head().unwrap(), "{place}");
+        }
     }
 
     #[test]
