@@ -1,10 +1,11 @@
 //! Disk to snapshot: the tree id of the raw bytes, taken by git in the private repository.
 //!
-//! The private index is seeded once from the user's and kept from then on, so that git looks at each
-//! file's stat data and reads only what changed. The user's index is read, never written.
+//! The private index is seeded once from the user's and kept from then on, so that stat data vouch for most files
+//! and git reads only what changed. The user's index is read, never written.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,8 +14,12 @@ use std::process::Command;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use sha2::{Digest, Sha256};
 
-use super::git::{feed, git_command, must, output};
-use super::repo::{ObjectFormat, Repo};
+use super::git::{feed, git_command, joined, must, output};
+use super::ignores::is_rules;
+use super::index::Index;
+use super::look::look;
+use super::repo::Repo;
+use super::seed::seed;
 use super::{Error, guards};
 use crate::rel_path::RelPath;
 use crate::tree::Oid;
@@ -69,82 +74,137 @@ pub fn capture(repo: &Repo, options: &Options) -> Result<Capture, Error> {
     let globs = Globs::new(options)?;
     let stamp = stamp(repo, options);
     let stamp_file = repo.private_dir().join("index.stamp");
-    if !repo.private_dir().join("index").exists() {
+    if !Index::is_known(&repo.private_dir().join("index")) {
         repo.prepare()?;
         let _ = std::fs::remove_file(&stamp_file);
         seed(repo)?;
     }
     let folders_file = repo.private_dir().join("folders");
-    let mut folders = guards::Folders::load(&folders_file, || {
-        must("ls-files", repo.private_git().args(["ls-files", "-z", "-c"]))
-    })?;
-    let mut notes = Vec::new();
-    let mut tries = 0;
-    let found = loop {
-        tries += 1;
-        let found = walk(repo, &globs)?;
-        notes.clear();
-        notes.extend(guards::unfinished(repo).map(Note::Unfinished));
-        notes.extend(found.nested.iter().filter_map(|path| nested_note(repo, path)));
-        notes.extend(guards::untracked(repo, &found.fresh, options)?);
+    let folders = guards::Folders::load(&folders_file);
+    // Mostly nothing has changed: then the tree is there when the disk has been looked at.
+    let (unchanged, found) = std::thread::scope(|scope| {
+        let unchanged = scope.spawn(|| write_tree(repo));
+        let found = walk(repo, &globs, &folders);
+        (unchanged.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), found)
+    });
+    let mut found = found?;
+    let mut tries = 1;
+    let mut notes = loop {
+        let notes = notes(repo, &found, options)?;
         match update(repo, &found) {
             Err(Error::Git { words, .. }) if is_moving(&words) => {
                 if tries == TRIES {
                     return Err(Error::Moving { words });
                 }
             }
-            other => break other.map(|()| found)?,
+            other => break other.map(|()| notes)?,
         }
+        tries += 1;
+        found = walk(repo, &globs, &folders)?;
     };
-    folders.add(found.fresh.iter().map(Vec::as_slice));
-    notes.extend(folders.special(repo.top()).into_iter().map(Note::Special));
-    folders.save(&folders_file)?;
+    let special = folders.settle(&folders_file, repo.top(), &found.folders, &found.fresh)?;
+    let special = found.special.iter().chain(&special);
+    notes.extend(special.filter_map(|path| RelPath::parse(path).ok()).map(Note::Special));
     let known = std::fs::read_to_string(&stamp_file).ok();
-    if known.as_deref() != Some(&stamp) || globs.include.is_some() || found.rules {
+    let settled = known.as_deref() == Some(&stamp) && globs.include.is_none() && !found.rules;
+    if !settled {
         settle_ignored(repo, &globs)?;
         fs_err::write(&stamp_file, &stamp).map_err(|e| Error::io(&stamp_file, e))?;
     }
-    let out = must("write-tree", repo.private_git().arg("write-tree"))?;
-    let text = String::from_utf8_lossy(&out);
-    let bad = || Error::Git { what: "write-tree", words: format!("`{text}` is not a tree id") };
-    let tree = text.trim().parse().map_err(|_| bad())?;
+    let tree = if found.is_nothing() && settled { unchanged? } else { write_tree(repo)? };
     Ok(Capture { tree, notes })
 }
 
-/// What differs between the private index and the disk.
+fn write_tree(repo: &Repo) -> Result<Oid, Error> {
+    let out = must("write-tree", repo.private_git().arg("write-tree"))?;
+    let text = String::from_utf8_lossy(&out);
+    let bad = || Error::Git { what: "write-tree", words: format!("`{text}` is not a tree id") };
+    text.trim().parse().map_err(|_| bad())
+}
+
+/// What differs, or may differ, between the private index and the disk.
 #[derive(Default)]
 struct Found {
-    /// Another content or mode.
-    changed: Vec<Vec<u8>>,
+    /// May have another content or mode.
+    doubtful: Vec<Vec<u8>>,
+    /// The last change among them is so long ago that the next one would show.
+    at_rest: bool,
     /// No longer a file or link; a pipe or a folder may lie there, or a link above it.
     gone: Vec<Vec<u8>>,
     /// Not in the index, and not ignored.
     fresh: Vec<Vec<u8>>,
     /// Repositories inside: they never travel, so the index has no entry for them either.
     nested: Vec<Vec<u8>>,
-    /// An ignore file is among them.
+    /// Pipes, sockets and devices.
+    special: Vec<Vec<u8>>,
+    /// The folders that are there.
+    folders: Vec<Vec<u8>>,
+    /// An ignore file is among what differs.
     rules: bool,
 }
 
-/// One look at the disk: git compares stat data, reads what it must, and lists the rest.
-fn walk(repo: &Repo, globs: &Globs) -> Result<Found, Error> {
+impl Found {
+    fn is_nothing(&self) -> bool {
+        self.doubtful.is_empty() && self.gone.is_empty() && self.fresh.is_empty()
+    }
+}
+
+/// One look at the disk: what the index does not vouch for, and which of the names it does not have count.
+fn walk(repo: &Repo, globs: &Globs, folders: &guards::Folders) -> Result<Found, Error> {
+    let file = repo.private_dir().join("index");
+    let index = Index::read(&file).map_err(|e| Error::io(&file, e))?;
+    let entries =
+        index.entries().ok_or_else(|| Error::io(&file, io::ErrorKind::InvalidData.into()))?;
+    let look = look(repo.top(), &index, &entries, folders.known(), repo.file_mode())?;
+    let mut found = Found {
+        rules: look.doubtful.iter().chain(&look.gone).any(|path| is_rules(path)),
+        doubtful: look.doubtful,
+        at_rest: is_past(look.latest),
+        gone: look.gone,
+        special: look.special,
+        folders: look.folders,
+        ..Found::default()
+    };
+    if look.unknown.is_empty() {
+        return Ok(found);
+    }
     let mut list = repo.private_git();
-    list.args(["ls-files", "-z", "-t", "-m", "-d", "-o", "--exclude-standard"]);
-    let out = must("ls-files", &mut list)?;
-    let mut found = Found::default();
-    for line in out.split(|b| *b == 0).filter(|line| line.len() > 2) {
-        let (tag, path) = (line[0], &line[2..]);
-        found.rules |= path.ends_with(b".gitignore");
-        if tag != b'?' {
-            let here = holds_file(repo.top(), path);
-            if here { &mut found.changed } else { &mut found.gone }.push(path.to_vec());
-        } else if let Some(dir) = path.strip_suffix(b"/") {
+    list.args(["--literal-pathspecs", "ls-files", "-z", "-o", "--exclude-standard", "--"]);
+    if let Some(paths) = few(&look.unknown) {
+        list.args(paths);
+    }
+    for path in must("ls-files", &mut list)?.split(|b| *b == 0).filter(|path| !path.is_empty()) {
+        found.rules |= is_rules(path);
+        if let Some(dir) = path.strip_suffix(b"/") {
             found.nested.push(dir.to_vec());
         } else if !globs.exclude.is_match(OsStr::from_bytes(path)) {
             found.fresh.push(path.to_vec());
         }
     }
     Ok(found)
+}
+
+/// The paths as arguments, if they are so few that git finds them faster than it looks at everything. Without
+/// a name the top itself is meant.
+fn few(paths: &[Vec<u8>]) -> Option<impl Iterator<Item = &OsStr>> {
+    let bytes: usize = paths.iter().map(|path| path.len() + 1).sum();
+    let few = paths.len() <= 64 && bytes <= 32 << 10 && !paths.iter().any(Vec::is_empty);
+    few.then(|| paths.iter().map(|path| OsStr::from_bytes(path)))
+}
+
+/// Whether that second is so long over that a change now would have another one, on any disk.
+fn is_past(seconds: i64) -> bool {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.is_ok_and(|now| i64::try_from(now.as_secs()).is_ok_and(|now| seconds + 3 <= now))
+}
+
+/// What the user should know of it. Too much is refused, before anything is read.
+fn notes(repo: &Repo, found: &Found, options: &Options) -> Result<Vec<Note>, Error> {
+    let mut notes = Vec::new();
+    notes.extend(guards::unfinished(repo).map(Note::Unfinished));
+    notes.extend(found.nested.iter().filter_map(|path| nested_note(repo, path)));
+    notes.extend(guards::untracked(repo, &found.fresh, options)?);
+    Ok(notes)
 }
 
 /// Whether a file or link lies at `path` itself, not beyond a link.
@@ -155,21 +215,25 @@ fn holds_file(top: &Path, path: &[u8]) -> bool {
             .all(|cut| kind(&path[..cut]).is_ok_and(|m| !m.is_symlink()))
 }
 
-/// Brings the private index up to what was found.
+/// Brings the private index up to what was found: git compares, and reads what it must.
 fn update(repo: &Repo, found: &Found) -> Result<(), Error> {
     if !found.gone.is_empty() {
         let mut remove = repo.private_git();
         remove.args(["update-index", "-z", "--force-remove", "--stdin"]);
         feed("update-index", &mut remove, &joined(&found.gone))?;
     }
-    if found.changed.is_empty() && found.fresh.is_empty() {
+    if found.doubtful.is_empty() && found.fresh.is_empty() {
         return Ok(());
     }
     // A file may take the place of a folder, and the reverse; one may also vanish just now.
     let mut add = repo.private_git();
-    add.args(["update-index", "-z", "--add", "--remove", "--replace", "--stdin"]);
-    let paths = [joined(&found.changed), joined(&found.fresh)].concat();
-    feed("update-index", &mut add, &paths)
+    add.args(["update-index", "-z", "--add", "--remove", "--replace"]);
+    if found.at_rest {
+        // Also when none has changed: a later index can vouch for them.
+        add.arg("--force-write-index");
+    }
+    let paths = [joined(&found.doubtful), joined(&found.fresh)].concat();
+    feed("update-index", add.arg("--stdin"), &paths)
 }
 
 /// Git's words for a file that changed between its size being asked and its content being read.
@@ -236,109 +300,6 @@ fn stamp(repo: &Repo, options: &Options) -> String {
     hex::encode(hash.finalize())
 }
 
-/// Makes the private index out of the user's.
-fn seed(repo: &Repo) -> Result<(), Error> {
-    let theirs = repo.git_dir().join("index");
-    if !theirs.exists() {
-        return Ok(());
-    }
-    let listing = must("ls-files", repo.git().args(["ls-files", "-z", "-s", "-v"]))?;
-    let entries = || listing.split(|b| *b == 0).filter_map(listed);
-    let plain = repo.object_format() == ObjectFormat::Sha1 && !converts(repo)?;
-    let odd = entries().any(|entry| entry.tag != b'H' || entry.stage != b"0");
-    if plain && !odd && copy_index(repo)? {
-        // Empty files may be a mere intent to add, which a tree would leave out: git is to find them anew.
-        let out = entries().filter(|e| e.mode == b"160000" || e.id == EMPTY_BLOB.as_bytes());
-        let out: Vec<Vec<u8>> = out.map(|e| e.path.to_vec()).collect();
-        let mut remove = repo.private_git();
-        remove.args(["update-index", "-z", "--force-remove", "--stdin"]);
-        return if out.is_empty() {
-            Ok(())
-        } else {
-            feed("update-index", &mut remove, &joined(&out))
-        };
-    }
-    // Stat data of converted content, hidden changes or foreign hashes must not be believed: every entry keeps
-    // its mode, and the bytes are read. Entries that a sparse checkout keeps off the disk stay out.
-    let mut lines = Vec::new();
-    for entry in entries().filter(|e| e.mode != b"160000") {
-        if repo.top().join(OsStr::from_bytes(entry.path)).symlink_metadata().is_ok() {
-            let id = if plain { entry.id } else { EMPTY_BLOB.as_bytes() };
-            lines.extend_from_slice(&[entry.mode, b" ", id, b" 0\t", entry.path, b"\0"].concat());
-        }
-    }
-    // An id that is not believed still has to name something.
-    feed("hash-object", repo.private_git().args(["hash-object", "-w", "--stdin"]), b"")?;
-    let mut add = repo.private_git();
-    add.args(["update-index", "-z", "--index-info"]);
-    feed("update-index", &mut add, &lines)?;
-    let mut refresh = repo.private_git();
-    output(refresh.args(["update-index", "-q", "--refresh"])).map(drop)
-}
-
-const EMPTY_BLOB: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
-
-/// One line of `ls-files -s -v`.
-struct Listed<'l> {
-    tag: u8,
-    mode: &'l [u8],
-    id: &'l [u8],
-    stage: &'l [u8],
-    path: &'l [u8],
-}
-
-fn listed(line: &[u8]) -> Option<Listed<'_>> {
-    let (head, path) = line.split_at(memchr::memchr(b'\t', line)?);
-    let mut words = head.split(|b| *b == b' ');
-    let tag = *words.next()?.first()?;
-    Some(Listed {
-        tag,
-        mode: words.next()?,
-        id: words.next()?,
-        stage: words.next()?,
-        path: &path[1..],
-    })
-}
-
-/// A plain copy would hide an edit of the same size made in the same tick of the clock: git compares a
-/// file's time with the index's own, so the copy keeps that.
-fn copy_index(repo: &Repo) -> Result<bool, Error> {
-    let (from, to) = (repo.git_dir().join("index"), repo.private_dir().join("index"));
-    let io = |e| Error::io(&from, e);
-    let meta = std::fs::metadata(&from).map_err(io)?;
-    let temp = repo.private_dir().join("index.seed");
-    std::fs::copy(&from, &temp).map_err(io)?;
-    let file = std::fs::File::options().write(true).open(&temp).map_err(io)?;
-    file.set_modified(meta.modified().map_err(io)?).map_err(io)?;
-    std::fs::rename(&temp, &to).map_err(io)?;
-    // An extension of the user's index may not suit this repository; then it is built from the paths.
-    let list = ["ls-files", "-z", "-s", "-v"];
-    let fine =
-        output(repo.private_git().args(list))?.stdout == output(repo.git().args(list))?.stdout;
-    if !fine {
-        std::fs::remove_file(&to).map_err(io)?;
-    }
-    Ok(fine)
-}
-
-/// Whether git may store other bytes than those on disk.
-fn converts(repo: &Repo) -> Result<bool, Error> {
-    if repo.config(&[], "core.autocrlf")?.is_some_and(|v| v != "false")
-        || repo.config(&[], "core.attributesFile")?.is_some()
-        || repo.common_dir().join("info/attributes").exists()
-        || Path::new("/etc/gitattributes").exists()
-    {
-        return Ok(true);
-    }
-    let attributes = [":(top,glob)**/.gitattributes", ":(top).gitattributes"];
-    let found =
-        must("ls-files", repo.git().args(["ls-files", "-z", "-c", "-o", "--"]).args(attributes))?;
-    let global = std::env::var_os("XDG_CONFIG_HOME").map(std::path::PathBuf::from);
-    let global = global
-        .or_else(|| Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".config")));
-    Ok(!found.is_empty() || global.is_some_and(|g| g.join("git/attributes").exists()))
-}
-
 /// Ignored paths: those the user tracks by force and those asked for are in, all others are out.
 fn settle_ignored(repo: &Repo, globs: &Globs) -> Result<(), Error> {
     let list = |command: &mut Command| -> Result<BTreeSet<Vec<u8>>, Error> {
@@ -378,8 +339,4 @@ fn settle_ignored(repo: &Repo, globs: &Globs) -> Result<(), Error> {
         )?;
     }
     Ok(())
-}
-
-fn joined(paths: &[Vec<u8>]) -> Vec<u8> {
-    paths.iter().flat_map(|p| p.iter().copied().chain([0])).collect()
 }

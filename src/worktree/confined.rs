@@ -210,6 +210,28 @@ impl Dir {
         }
     }
 
+    /// Names all that lies in the folder, each with its kind.
+    pub fn list(&self, mut each: impl FnMut(&[u8], FileType)) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, ".", flags, Bits::empty())?;
+        for entry in rustix::fs::Dir::new(fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            let kind = match entry.file_type() {
+                // Not every file system tells.
+                FileType::Unknown => match self.stat(name)? {
+                    Some(stat) => FileType::from_raw_mode(stat.st_mode),
+                    None => continue,
+                },
+                kind => kind,
+            };
+            if name != b"." && name != b".." {
+                each(name, kind);
+            }
+        }
+        Ok(())
+    }
+
     /// When and where it was last written, links not followed; `None` if nothing is there.
     pub fn stamp(&self, name: &[u8]) -> io::Result<Option<Stamp>> {
         Ok(self.stat(name)?.as_ref().map(Stamp::of))

@@ -80,6 +80,11 @@ pub(crate) fn feed(what: &'static str, command: &mut Command, input: &[u8]) -> R
     output_of(command, input)?.printed(what).map(drop)
 }
 
+/// Paths as git reads them from a list.
+pub(crate) fn joined(paths: &[Vec<u8>]) -> Vec<u8> {
+    paths.iter().flat_map(|p| p.iter().copied().chain([0])).collect()
+}
+
 /// The error for a git that could not be started in `dir`: the system says the same when the folder is gone.
 pub(crate) fn no_git(dir: Option<&Path>, source: io::Error) -> Error {
     match (source.kind(), dir) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::fs::FileType;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -61,90 +62,57 @@ fn too_large(mut sizes: Vec<(u64, &[u8])>, total: u64, options: &Options) -> Err
     Error::TooLarge { why, top: top.collect() }
 }
 
-/// The folders in which pipes, sockets and devices are looked for: git does not list such things.
-///
-/// They are those that hold something git knows, kept between captures, so that neither every folder of every
-/// ignored tree is entered nor a tree has to be read.
+/// The folders that ever held something git knows, kept between captures: pipes, sockets and devices are looked
+/// for in them also when that is gone. Git does not list such things.
 #[derive(Debug, Default)]
-pub struct Folders {
-    known: BTreeSet<Vec<u8>>,
-    kept: BTreeSet<Vec<u8>>,
-}
+pub(super) struct Folders(BTreeSet<Vec<u8>>);
 
 impl Folders {
-    /// Those of the last capture; without one, those that hold any of `tracked`.
-    pub fn load(
-        file: &Path,
-        tracked: impl FnOnce() -> Result<Vec<u8>, Error>,
-    ) -> Result<Self, Error> {
-        let mut folders = Self::default();
-        match std::fs::read(file) {
-            Ok(text) => folders.kept = names(&text).map(<[u8]>::to_vec).collect(),
-            Err(_) => folders.add(names(&tracked()?)),
-        }
-        folders.known.extend(folders.kept.iter().cloned());
-        Ok(folders)
+    /// Those of the last capture.
+    pub(super) fn load(file: &Path) -> Self {
+        let text = std::fs::read(file).unwrap_or_default();
+        Self(text.split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
-    /// Adds the folders above `paths`.
-    pub fn add<'p>(&mut self, paths: impl Iterator<Item = &'p [u8]>) {
-        for path in paths {
+    /// The same.
+    pub(super) fn known(&self) -> &BTreeSet<Vec<u8>> {
+        &self.0
+    }
+
+    /// Those that were there a moment ago, and the ones that hold `fresh` files; the latter are looked
+    /// into. Remembers all, and returns what is special in those looked into.
+    pub(super) fn settle(
+        self,
+        file: &Path,
+        top: &Path,
+        there: &[Vec<u8>],
+        fresh: &[Vec<u8>],
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let mut now: BTreeSet<_> =
+            there.iter().filter(|folder| !folder.is_empty()).cloned().collect();
+        let mut special = Vec::new();
+        for path in fresh {
             for cut in memchr::memrchr_iter(b'/', path) {
-                if !self.known.insert(path[..cut].to_vec()) {
+                if !now.insert(path[..cut].to_vec()) {
                     break;
                 }
+                look_into(top, &path[..cut], &mut special);
             }
         }
-    }
-
-    /// Remembers them.
-    pub fn save(&self, file: &Path) -> Result<(), Error> {
-        if self.known == self.kept && file.exists() {
-            return Ok(());
+        if now != self.0 {
+            let text: Vec<u8> = now.iter().flat_map(|f| [f, &b"\0"[..]].concat()).collect();
+            write_if_new(file, &text)?;
         }
-        let text: Vec<u8> = self.known.iter().flat_map(|f| [f, &b"\0"[..]].concat()).collect();
-        write_if_new(file, &text)
-    }
-
-    /// What lies in them that is no file, folder or link. Folders that are gone, or beyond a link, are forgotten.
-    pub fn special(&mut self, top: &Path) -> Vec<RelPath> {
-        let mut found = Vec::new();
-        look_into(top, b"", &mut found);
-        let mut there = BTreeSet::new();
-        // A folder sorts before what it holds.
-        for folder in std::mem::take(&mut self.known) {
-            let above = memchr::memrchr(b'/', &folder).map(|cut| &folder[..cut]);
-            let is_folder = || {
-                let meta = top.join(OsStr::from_bytes(&folder)).symlink_metadata();
-                meta.is_ok_and(|meta| meta.is_dir())
-            };
-            if above.is_none_or(|above| there.contains(above)) && is_folder() {
-                look_into(top, &folder, &mut found);
-                there.insert(folder);
-            }
-        }
-        self.known = there;
-        found
+        Ok(special)
     }
 }
 
-fn names(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|b| *b == 0).filter(|name| !name.is_empty())
-}
-
-fn look_into(top: &Path, folder: &[u8], found: &mut Vec<RelPath>) {
+fn look_into(top: &Path, folder: &[u8], special: &mut Vec<Vec<u8>>) {
     let Ok(entries) = std::fs::read_dir(top.join(OsStr::from_bytes(folder))) else { return };
     for entry in entries.flatten() {
-        let special =
-            entry.file_type().is_ok_and(|t| !t.is_file() && !t.is_dir() && !t.is_symlink());
-        let name = entry.file_name();
-        let name = if folder.is_empty() {
-            name.as_bytes().to_vec()
-        } else {
-            [folder, b"/", name.as_bytes()].concat()
-        };
-        if special && let Ok(path) = RelPath::parse(&name) {
-            found.push(path);
+        let is_special = |t: FileType| !t.is_file() && !t.is_dir() && !t.is_symlink();
+        if entry.file_type().is_ok_and(is_special) {
+            special.push([folder, b"/", entry.file_name().as_bytes()].concat());
         }
     }
 }

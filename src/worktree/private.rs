@@ -79,7 +79,7 @@ impl Repo {
         let mut config = String::from(
             "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tautocrlf = false\n\tsafecrlf = false\n\tfsmonitor = false\n\
              \tsplitIndex = false\n\thooksPath = /dev/null\n\tcompression = 0\n\tbigFileThreshold = 8m\n\tlogAllRefUpdates = false\n\
-             \tsparseCheckout = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[index]\n\tsparse = false\n\
+             \tsparseCheckout = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[index]\n\tsparse = false\n\tversion = 2\n\
              [advice]\n\taddEmbeddedRepo = false\n[status]\n\tsubmoduleSummary = false\n",
         );
         let settings = self.settings();
