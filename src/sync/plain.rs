@@ -213,7 +213,10 @@ impl Inquiry {
     pub fn take(&mut self, answer: Archive) -> Result<(), Error> {
         self.packed += answer.size();
         let mut input = BufReader::new(MultiGzDecoder::new(answer.into_file()));
-        for path in std::mem::take(&mut self.asked) {
+        let asked = std::mem::take(&mut self.asked);
+        let store = self.store.reopen()?;
+        let mut bulk = store.bulk(asked.len())?;
+        for path in asked {
             let Some((kind, mut bytes, whole)) = self.content(&mut input)? else { continue };
             if !whole {
                 self.trouble.push(format!("`{}` cannot be read", escape(&path)));
@@ -221,7 +224,7 @@ impl Inquiry {
             }
             let size = bytes.stream_position().map_err(Refused::Io)?;
             bytes.rewind().map_err(Refused::Io)?;
-            let id = self.store.write_blob_from(&mut bytes, size)?;
+            let id = bulk.write_blob_from(&mut bytes, size)?;
             let listed = self.listing.now.get(&path).map(|stat| stat.mode);
             let mode = match kind {
                 b'l' => Mode::Link,
@@ -229,6 +232,7 @@ impl Inquiry {
             };
             self.known.insert(path, Entry { mode, id });
         }
+        bulk.finish()?;
         match input.fill_buf() {
             Ok([]) => Ok(()),
             Ok(_) => Err(Refused::Format("more contents than were asked for").into()),

@@ -14,6 +14,7 @@ use crate::daytona::script::{Script, said};
 use crate::daytona::{Patience, Toolbox};
 use crate::rel_path::RelPath;
 use crate::tree::{Oid, Tree};
+use crate::worktree::bulk::Bulk;
 use crate::worktree::{Repo, Store};
 
 const PULL: &str = include_str!("scripts/pull.sh");
@@ -358,13 +359,23 @@ pub fn unpack(
     limits: &Limits,
     store: &Store,
 ) -> Result<Records, Error> {
-    struct Into<'s>(&'s Store);
+    struct Into<'s> {
+        store: &'s Store,
+        bulk: Bulk<'s>,
+    }
     impl records::Sink for Into<'_> {
+        fn expect(&mut self, contents: usize) -> io::Result<()> {
+            self.bulk = self.store.bulk(contents).map_err(io::Error::other)?;
+            Ok(())
+        }
+
         fn store(&mut self, from: &mut dyn Read, size: u64) -> io::Result<Oid> {
-            self.0.write_blob_from(from, size).map_err(io::Error::other)
+            self.bulk.write_blob_from(from, size).map_err(io::Error::other)
         }
     }
-    let records = records::read(archive.file, archive.size, base, limits, &mut Into(store))?;
+    let mut into = Into { store, bulk: store.bulk(0)? };
+    let records = records::read(archive.file, archive.size, base, limits, &mut into)?;
+    into.bulk.finish()?;
     if records.tree != offer.tree {
         return Err(records::Refused::Format("two different trees were announced").into());
     }

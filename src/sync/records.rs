@@ -74,6 +74,11 @@ pub struct Records {
 
 /// Where verified contents go.
 pub trait Sink {
+    /// Hears how many contents were announced before the first of them comes.
+    fn expect(&mut self, _contents: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Stores `size` bytes of `from` and returns the id they have.
     fn store(&mut self, from: &mut dyn Read, size: u64) -> io::Result<Oid>;
 }
@@ -102,6 +107,7 @@ pub fn read(
     let claims = manifest(&list, limits)?;
     let mut wanted: BTreeSet<Oid> = claims.iter().filter_map(|c| c.after).map(|e| e.id).collect();
     let mut content = 0;
+    sink.expect(wanted.len())?;
     while let Some((id, size)) = object_header(&mut input)? {
         if !wanted.remove(&id) {
             return Err(Refused::Object(id.to_string()));

@@ -8,6 +8,7 @@ use crate::rel_path::PathError;
 use crate::tree::Oid;
 
 pub mod apply;
+pub mod bulk;
 pub mod capture;
 pub mod confined;
 pub(crate) mod git;

@@ -1,6 +1,7 @@
 //! Objects of the private repository: blobs and trees, never commits.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -9,6 +10,7 @@ use flate2::read::ZlibDecoder;
 use git2::{ObjectType, Odb, Repository};
 use sha1::{Digest, Sha1};
 
+use super::bulk::Bulk;
 use super::git::{git_command, no_git};
 use super::private::BIG_FILE;
 use super::repo::Repo;
@@ -22,6 +24,8 @@ use crate::tree::{Entry, Mode, Oid, Tree};
 pub struct Store {
     repo: Repository,
     dir: PathBuf,
+    /// Trees read or written through this handle: they are there and need not be written.
+    trees: RefCell<HashSet<git2::Oid>>,
 }
 
 impl Store {
@@ -29,12 +33,16 @@ impl Store {
     pub fn open(repo: &Repo) -> Result<Self, Error> {
         repo.prepare()?;
         let dir = repo.private_dir().to_owned();
-        Ok(Self { repo: Repository::open_bare(&dir)?, dir })
+        Self::at(dir)
+    }
+
+    fn at(dir: PathBuf) -> Result<Self, Error> {
+        Ok(Self { repo: Repository::open_bare(&dir)?, dir, trees: RefCell::default() })
     }
 
     /// The same store once more, for another thread.
     pub fn reopen(&self) -> Result<Self, Error> {
-        Ok(Self { repo: Repository::open_bare(&self.dir)?, dir: self.dir.clone() })
+        Self::at(self.dir.clone())
     }
 
     fn odb(&self) -> Result<Odb<'_>, Error> {
@@ -49,7 +57,7 @@ impl Store {
 
     /// Whether an object is here.
     pub fn has(&self, id: Oid) -> bool {
-        self.loose_path(id).exists() || self.odb().is_ok_and(|odb| odb.exists(raw(id)))
+        self.odb().is_ok_and(|odb| odb.exists(raw(id)))
     }
 
     fn loose_path(&self, id: Oid) -> PathBuf {
@@ -80,9 +88,13 @@ impl Store {
 
     /// A blob's size in bytes; `None` if it is not here.
     pub fn blob_size(&self, id: Oid) -> Result<Option<u64>, Error> {
-        if let Some((size, _)) = self.loose_blob(id) {
-            return Ok(Some(size));
+        match self.loose_blob(id) {
+            Some((size, _)) => Ok(Some(size)),
+            None => self.packed_size(id),
         }
+    }
+
+    fn packed_size(&self, id: Oid) -> Result<Option<u64>, Error> {
         match self.odb()?.read_header(raw(id)) {
             Ok((size, ObjectType::Blob)) => Ok(Some(size as u64)),
             Ok(_) => Err(Error::NotABlob { id }),
@@ -140,9 +152,9 @@ impl Store {
             let copied = io::copy(&mut stream, &mut out).map_err(write)?;
             return if out.id() == id { Ok(copied) } else { Err(Error::Missing { id }) };
         }
-        let size = self.blob_size(id)?.ok_or(Error::Missing { id })?;
+        let size = self.packed_size(id)?.ok_or(Error::Missing { id })?;
         if size <= BIG_FILE {
-            out.write_all(&self.read_blob(id)?).map_err(write)?;
+            out.write_all(self.odb()?.read(raw(id))?.data()).map_err(write)?;
             return Ok(size);
         }
         let mut child = self.cat(id)?;
@@ -175,6 +187,15 @@ impl Store {
         Ok(oid(writer.finalize()?))
     }
 
+    /// Stores about so many contents.
+    pub fn bulk(&self, contents: usize) -> Result<Bulk<'_>, Error> {
+        Bulk::new(self, contents)
+    }
+
+    pub(super) fn pack_dir(&self) -> PathBuf {
+        self.dir.join("objects/pack")
+    }
+
     /// All entries of a tree, recursively. A name that is no [`RelPath`] is an error.
     pub fn read_tree(&self, id: Oid) -> Result<Tree, Error> {
         let mut all = Tree::new();
@@ -184,6 +205,7 @@ impl Store {
         }
         while let Some((prefix, id)) = open.pop() {
             let tree = self.repo.find_tree(id)?;
+            self.trees.borrow_mut().insert(id);
             for entry in tree.iter() {
                 let mut name = prefix.clone();
                 name.extend_from_slice(entry.name_bytes());
@@ -210,7 +232,13 @@ impl Store {
     pub fn write_tree(&self, tree: &Tree) -> Result<Oid, Error> {
         let odb = self.odb()?;
         let entries: Vec<_> = tree.iter().map(|(path, entry)| (path.as_bytes(), *entry)).collect();
-        build_tree(&entries, 0, &mut |bytes| Ok(oid(odb.write(ObjectType::Tree, bytes)?)))
+        build_tree(&entries, 0, &mut |bytes| {
+            let id = git2::Oid::hash_object(ObjectType::Tree, bytes)?;
+            if self.trees.borrow_mut().insert(id) {
+                odb.write(ObjectType::Tree, bytes)?;
+            }
+            Ok(oid(id))
+        })
     }
 }
 
