@@ -6,7 +6,7 @@ use super::{Context, Summary, blocking};
 use crate::error::Failure;
 use crate::event::{Event, EventPath, FileOp};
 use crate::exit::{ErrorCode, Exit};
-use crate::worktree::{Store, undo};
+use crate::worktree::{Store, apply, undo};
 
 /// `sandbox-coder undo`
 pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary> {
@@ -17,12 +17,12 @@ pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
         let store = Store::open(&repo)?;
         let objects = (&repo, &store);
         with_site(&repo, &objects, |site| {
-            let known = undo::runs(site)?;
-            let full = wanted
-                .as_ref()
-                .and_then(|w| known.iter().find(|r| r.run.starts_with(w.as_str())))
-                .map(|r| r.run.clone());
-            undo::undo(site, full.or(wanted).as_deref(), &run)
+            let run_of = |word: String| -> Result<String, apply::Error> {
+                let known = undo::runs(site)?;
+                let full = known.into_iter().map(|r| r.run).find(|run| run.starts_with(&word));
+                Ok(full.unwrap_or(word))
+            };
+            undo::undo(site, wanted.map(run_of).transpose()?.as_deref(), &run)
         })
     })
     .await?;

@@ -4,6 +4,7 @@
 //! takes that handle and one component. No path string is ever checked first and used later, so
 //! a folder swapped for a link in between has no effect.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
@@ -112,7 +113,7 @@ impl Root {
     pub fn dir(&self, path: Option<&RelPath>) -> io::Result<Dir> {
         let Some(path) = path else {
             let fd = rustix::fs::openat(&self.fd, ".", FOLDER, Bits::empty())?;
-            return Ok(Dir { fd });
+            return Ok(Dir::of(fd));
         };
         #[cfg(target_os = "linux")]
         if !self.walk {
@@ -120,7 +121,7 @@ impl Root {
             let resolve =
                 ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             match rustix::fs::openat2(&self.fd, path.as_path(), FOLDER, Bits::empty(), resolve) {
-                Ok(fd) => return Ok(Dir { fd }),
+                Ok(fd) => return Ok(Dir::of(fd)),
                 // Unknown to the kernel, forbidden by a filter, or disturbed by a rename: walk instead.
                 Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::INVAL) => {}
                 Err(e) => return Err(e.into()),
@@ -194,11 +195,17 @@ pub fn is_no_folder(e: &io::Error) -> bool {
 /// A folder inside the worktree. Names are single components.
 pub struct Dir {
     fd: OwnedFd,
+    /// Bits that a new file here was given as they were asked for.
+    exact: Cell<Option<u32>>,
 }
 
 impl Dir {
+    fn of(fd: OwnedFd) -> Self {
+        Self { fd, exact: Cell::default() }
+    }
+
     fn dir(&self, name: &[u8]) -> io::Result<Dir> {
-        Ok(Dir { fd: rustix::fs::openat(&self.fd, one(name), FOLDER, Bits::empty())? })
+        Ok(Self::of(rustix::fs::openat(&self.fd, one(name), FOLDER, Bits::empty())?))
     }
 
     /// What lies there, without following it; `None` if nothing.
@@ -237,12 +244,6 @@ impl Dir {
         Ok(self.stat(name)?.as_ref().map(Stamp::of))
     }
 
-    /// A file's mode as git would record it, and its permission bits; `None` for all else.
-    pub fn bits(&self, name: &[u8]) -> io::Result<Option<(Mode, u32)>> {
-        let file = |s: &Stat| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile;
-        Ok(self.stat(name)?.filter(file).map(|s| (mode_of(s.st_mode), s.st_mode & 0o7777)))
-    }
-
     /// What lies there, hashed.
     pub fn look(&self, name: &[u8]) -> io::Result<Found> {
         Ok(self.look_stamped(name)?.0)
@@ -270,6 +271,14 @@ impl Dir {
         Ok((found, None))
     }
 
+    /// What lies there, hashed, where a moment ago a file lay: it is opened without asking first what it is.
+    pub fn look_again(&self, name: &[u8]) -> io::Result<Found> {
+        match self.open(name) {
+            Ok(file) => Ok(look_at(file)?.0),
+            Err(_) => self.look(name),
+        }
+    }
+
     /// Opens a file for reading; a link or a fifo is never followed or waited for.
     pub fn open(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -281,6 +290,20 @@ impl Dir {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.fd, one(name), flags, Bits::from_raw_mode(bits))?))
+    }
+
+    /// Creates a file that was not there, with exactly these bits whatever the umask and the folder's own rules say.
+    pub fn create_exact(&self, name: &[u8], bits: u32) -> io::Result<File> {
+        let file = self.create(name, bits)?;
+        if self.exact.get() == Some(bits) {
+            return Ok(file);
+        }
+        if rustix::fs::fstat(&file)?.st_mode & 0o7777 == bits {
+            self.exact.set(Some(bits));
+        } else {
+            rustix::fs::fchmod(&file, Bits::from_raw_mode(bits))?;
+        }
+        Ok(file)
     }
 
     /// A file without a name, to be given one by [`Dir::name`]; `Unsupported` where that does not exist.

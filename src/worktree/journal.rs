@@ -81,7 +81,8 @@ impl Shelf {
 
     /// Runs that were announced and never closed, the oldest first.
     pub fn unfinished(&self) -> io::Result<Vec<Journal>> {
-        let mut found = self.read_all("open")?;
+        let mut found = self.read_all("open", decode)?;
+        found.sort_by(|a, b| (a.at, &a.run).cmp(&(b.at, &b.run)));
         // Closed, but killed before the announcement was removed.
         found.retain(|journal| {
             let closed = self.file(&journal.run, "done").exists();
@@ -101,12 +102,8 @@ impl Shelf {
 
     /// All finished runs, the newest first.
     pub fn runs(&self) -> io::Result<Vec<Run>> {
-        let mut runs: Vec<Run> = self
-            .read_all("done")?
-            .into_iter()
-            .map(|j| Run { run: j.run, undo_of: j.undo_of, at: j.at, paths: j.steps.len() })
-            .collect();
-        runs.reverse();
+        let mut runs = self.read_all("done", summary)?;
+        runs.sort_by(|a, b| (b.at, &b.run).cmp(&(a.at, &a.run)));
         Ok(runs)
     }
 
@@ -115,7 +112,7 @@ impl Shelf {
         fs_err::remove_file(self.file(run, "done"))
     }
 
-    fn read_all(&self, state: &str) -> io::Result<Vec<Journal>> {
+    fn read_all<T>(&self, state: &str, read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<T>> {
         let mut out = Vec::new();
         let entries = match fs_err::read_dir(&self.dir) {
             Ok(entries) => entries,
@@ -126,10 +123,9 @@ impl Shelf {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == state) {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                out.push(decode(&fs_err::read(&path)?).ok_or_else(|| self.damaged(&name))?);
+                out.push(read(&fs_err::read(&path)?).ok_or_else(|| self.damaged(&name))?);
             }
         }
-        out.sort_by(|a, b| (a.at, &a.run).cmp(&(b.at, &b.run)));
         Ok(out)
     }
 
@@ -195,15 +191,33 @@ fn encode(journal: &Journal) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8]) -> Option<Journal> {
+/// The fields of a journal that is whole as far as its end tells; the first is its magic word.
+fn fields(bytes: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let mut fields = bytes.strip_suffix(b"\0")?.split(|&b| b == 0);
-    if fields.next()? != MAGIC {
-        return None;
-    }
+    (fields.next()? == MAGIC).then_some(fields)
+}
+
+/// A run without its steps.
+fn head<'b>(fields: &mut impl Iterator<Item = &'b [u8]>) -> Option<Run> {
     let mut text = || std::str::from_utf8(fields.next()?).ok();
     let run = text().filter(|r| is_run_id(r))?.to_owned();
     let undo_of = Some(text()?.to_owned()).filter(|of| of != "-");
-    let at = text()?.parse().ok()?;
+    Some(Run { run, undo_of, at: text()?.parse().ok()?, paths: 0 })
+}
+
+/// What a list of runs tells, without reading each line.
+fn summary(bytes: &[u8]) -> Option<Run> {
+    let mut fields = fields(bytes.strip_suffix(b"end\0")?)?;
+    let run = head(&mut fields)?;
+    let lines: Vec<&[u8]> = fields.collect();
+    let paths = lines.iter().step_by(2).filter(|line| line.starts_with(b"s ")).count();
+    // Each line has its path; otherwise the last path is called `end` and is not the end.
+    lines.len().is_multiple_of(2).then_some(Run { paths, ..run })
+}
+
+fn decode(bytes: &[u8]) -> Option<Journal> {
+    let mut fields = fields(bytes)?;
+    let Run { run, undo_of, at, .. } = head(&mut fields)?;
     let mut journal = Journal { run, undo_of, at, steps: Vec::new(), asides: Vec::new() };
     loop {
         let words: Vec<&str> = std::str::from_utf8(fields.next()?).ok()?.split(' ').collect();
@@ -262,7 +276,11 @@ mod tests {
         assert_eq!(decode(&bytes), Some(sample()));
         for cut in 0..bytes.len() {
             assert_eq!(decode(&bytes[..cut]), None, "cut at {cut}");
+            assert_eq!(summary(&bytes[..cut]), None, "cut at {cut}");
         }
+        let whole = sample();
+        let Run { run, undo_of, at, paths } = summary(&bytes).unwrap();
+        assert_eq!((run, undo_of, at, paths), (whole.run, whole.undo_of, whole.at, 2));
     }
 
     #[test]

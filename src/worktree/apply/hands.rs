@@ -2,9 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -20,6 +19,15 @@ pub(super) enum Outcome {
     Done,
     /// The path was not as expected and stays as it is.
     Changed,
+}
+
+/// A path as it was when the plan's view of it was confirmed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The stamp of a file that has been at rest for a while.
+    stamp: Option<Stamp>,
+    /// A file's mode and permission bits.
+    file: Option<(Mode, u32)>,
 }
 
 /// The only way this module's files are touched.
@@ -62,11 +70,11 @@ impl<'a> Hands<'a> {
 
     /// What lies at the path, hashed.
     pub(super) fn look(&self, path: &RelPath) -> Result<Found, Error> {
-        Ok(self.look_stamped(path)?.0)
+        Ok(self.look_closely(path)?.0)
     }
 
-    /// The same with the stamp of a file that has been at rest for a while.
-    pub(super) fn look_stamped(&self, path: &RelPath) -> Result<(Found, Option<Stamp>), Error> {
+    /// The same with all that has to be remembered of it.
+    pub(super) fn look_closely(&self, path: &RelPath) -> Result<(Found, Seen), Error> {
         let look = || match self.dir(path.parent()) {
             Ok(dir) => dir.look_stamped(path.file_name()),
             Err(e) if is_no_folder(&e) => Ok((Found::NoFolder, None)),
@@ -75,7 +83,11 @@ impl<'a> Hands<'a> {
         // Taken first: the clock only moves on while the bytes are read.
         let now = SystemTime::now();
         let (found, stamp) = look().map_err(failed("read", path))?;
-        Ok((found, stamp.filter(|stamp| stamp.at_rest(now))))
+        let file = match found {
+            Found::Entry(entry, bits) if entry.mode.is_regular() => Some((entry.mode, bits)),
+            _ => None,
+        };
+        Ok((found, Seen { stamp: stamp.filter(|stamp| stamp.at_rest(now)), file }))
     }
 
     /// Whether what was found is this entry (`None`: nothing there).
@@ -151,24 +163,20 @@ impl<'a> Hands<'a> {
     }
 
     /// Writes what shall replace something beside it, under a name of its own.
-    pub(super) fn stage(&self, number: usize, step: &Change) -> Result<(), Error> {
+    pub(super) fn stage(&self, number: usize, step: &Change, seen: Seen) -> Result<(), Error> {
         let (Some(_), Some(after)) = (step.before, step.after) else { return Ok(()) };
         let stage = || {
             let dir = self.dir(step.path.parent())?;
-            let bits = dir
-                .bits(step.path.file_name())?
-                .map(|(now, bits)| with_exec(bits, now, after.mode));
             let name = self.temporary(number);
             if after.mode == Mode::Link {
                 return dir.symlink(&self.site.objects.read(&after.id)?, &name);
             }
-            let mut file = dir.create(&name, bits.unwrap_or(default_bits(after.mode)))?;
-            self.fill(&mut file, after)?;
-            match bits {
+            let mut file = match seen.file {
                 // The umask had its say when the file was first made.
-                Some(bits) => file.set_permissions(Permissions::from_mode(bits)),
-                None => Ok(()),
-            }
+                Some((now, bits)) => dir.create_exact(&name, with_exec(bits, now, after.mode))?,
+                None => dir.create(&name, default_bits(after.mode))?,
+            };
+            self.fill(&mut file, after)
         };
         match stage() {
             // Its folder is gone or swapped for something else: `replace` will find that out.
@@ -191,12 +199,11 @@ impl<'a> Hands<'a> {
     }
 
     /// Puts the staged version in place, if what it replaces is what the plan saw.
-    /// `seen` is the stamp it had when the plan's view of it was confirmed.
     pub(super) fn replace(
         &self,
         number: usize,
         step: &Change,
-        seen: Option<Stamp>,
+        seen: Seen,
     ) -> Result<Outcome, Error> {
         let (dir, name) = match self.dir(step.path.parent()) {
             Ok(dir) => (dir, step.path.file_name()),
@@ -207,7 +214,7 @@ impl<'a> Hands<'a> {
         let fail = || failed("replace", &step.path);
         let as_planned = || dir.look(name).map(|found| self.is(found, step.before));
         // An untouched stamp spares the reading here; what was swapped out is read in any case.
-        let untouched = seen.is_some() && dir.stamp(name).map_err(fail())? == seen;
+        let untouched = seen.stamp.is_some() && dir.stamp(name).map_err(fail())? == seen.stamp;
         if !untouched && !as_planned().map_err(fail())? {
             dir.unlink(&staged).map_err(fail())?;
             return Ok(Outcome::Changed);
@@ -232,7 +239,8 @@ impl<'a> Hands<'a> {
             Err(e) => return Err(fail()(e)),
         }
         // The old bytes are in hand; only now it is certain what they are.
-        if self.is(dir.look(&staged).map_err(fail())?, step.before) {
+        let out = if untouched { dir.look_again(&staged) } else { dir.look(&staged) };
+        if self.is(out.map_err(fail())?, step.before) {
             dir.unlink(&staged).map_err(fail())?;
             return Ok(Outcome::Done);
         }

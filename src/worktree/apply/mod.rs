@@ -14,9 +14,9 @@ use std::io::{self, Write};
 use std::path::Path;
 
 pub use aside::CONFLICTS;
-use hands::{Hands, Outcome};
+use hands::{Hands, Outcome, Seen};
 
-use super::confined::{Found, Stamp};
+use super::confined::Found;
 use super::journal::{self, Journal, Shelf};
 use crate::exit::ErrorCode;
 use crate::rel_path::RelPath;
@@ -221,7 +221,7 @@ pub(super) fn carry_out(
         .pin(&journal.run, &pinned(&journal))
         .map_err(journal_failed("keep the versions of", site.state))?;
     shelf.open(&journal).map_err(journal_failed("write", site.state))?;
-    if let Err(e) = stage_all(&hands, &journal) {
+    if let Err(e) = stage_all(&hands, &journal, &todo) {
         // Nothing was replaced yet: leave no trace, or else the journal that leads to it.
         if hands.unstage(&journal.steps) {
             let _ = shelf.discard(&journal.run);
@@ -253,8 +253,8 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         }
         let pending: Vec<Change> = todo.iter().map(|&(n, _)| journal.steps[n].clone()).collect();
         check_means(&hands, &pending, &journal.asides)?;
-        for &(number, _) in &todo {
-            hands.stage(number, &journal.steps[number])?;
+        for &(number, seen) in &todo {
+            hands.stage(number, &journal.steps[number], seen)?;
         }
         hands.sync_staged(&pending)?;
         out.push(finish(&hands, &shelf, journal, &todo, applied, false)?);
@@ -262,16 +262,16 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
     Ok(out)
 }
 
-fn stage_all(hands: &Hands<'_>, journal: &Journal) -> Result<(), Error> {
+fn stage_all(hands: &Hands<'_>, journal: &Journal, todo: &[Todo]) -> Result<(), Error> {
     aside::prepare(hands, &journal.asides)?;
-    for (number, step) in journal.steps.iter().enumerate() {
-        hands.stage(number, step)?;
+    for &(number, seen) in todo {
+        hands.stage(number, &journal.steps[number], seen)?;
     }
     hands.sync_staged(&journal.steps)
 }
 
-/// A step's number, and the stamp its path had when it was found as the plan saw it.
-type Todo = (usize, Option<Stamp>);
+/// A step's number, and what was seen when its path was found as the plan saw it.
+type Todo = (usize, Seen);
 
 /// Carries out the steps and closes the journal. `again`: leave it open for another look if a folder
 /// was out of reach just when something of ours lay in it.
@@ -340,8 +340,8 @@ fn run_steps(
 /// What a path looks like to a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
-    /// As the plan saw it, with its stamp if that says something.
-    Ready(Option<Stamp>),
+    /// As the plan saw it.
+    Ready(Seen),
     /// As the plan wants it.
     Already,
     /// Neither.
@@ -354,13 +354,13 @@ fn inspect(hands: &Hands<'_>, steps: &[Change]) -> Result<Vec<Sight>, Error> {
     let mut reachable: HashMap<RelPath, bool> = HashMap::new();
     let mut sights = Vec::with_capacity(steps.len());
     for step in steps {
-        let (found, stamp) = hands.look_stamped(&step.path)?;
+        let (found, seen) = hands.look_closely(&step.path)?;
         let is = |entry| hands.is(found, entry);
         let sight = match (step.before, step.after) {
             (_, after) if is(after) => Sight::Already,
             // A folder is no entry: what was to be removed is gone, what shall be made may replace it if it is empty by then.
             (_, None) if found == Found::Folder => Sight::Already,
-            (None, Some(_)) if found == Found::Folder => Sight::Ready(None),
+            (None, Some(_)) if found == Found::Folder => Sight::Ready(seen),
             (before, _) if !is(before) => Sight::Other,
             (None, _) if found == Found::NoFolder => {
                 let parent = step.path.parent().expect("the root is a folder");
@@ -370,9 +370,9 @@ fn inspect(hands: &Hands<'_>, steps: &[Change]) -> Result<Vec<Sight>, Error> {
                         .entry(parent.clone())
                         .or_insert(hands.can_reach(&parent, &removed)?),
                 };
-                if free { Sight::Ready(None) } else { Sight::Other }
+                if free { Sight::Ready(seen) } else { Sight::Other }
             }
-            _ => Sight::Ready(stamp),
+            _ => Sight::Ready(seen),
         };
         sights.push(sight);
     }
@@ -408,22 +408,11 @@ fn check_means(
     hands.check_writable(steps)
 }
 
-/// Both versions of every path as one tree, so that one reference keeps them all.
+/// All versions a run is about, so that one reference keeps them: each under its own id, in a single folder.
 fn pinned(journal: &Journal) -> Tree {
-    let under = |side: &str, path: &RelPath| {
-        RelPath::parse(&[side.as_bytes(), path.as_bytes()].concat())
-            .expect("a folder in front changes nothing")
-    };
-    let mut tree = Tree::new();
-    for step in &journal.steps {
-        for (side, entry) in [("before/", step.before), ("after/", step.after)] {
-            if let Some(entry) = entry.filter(|e| e.mode != Mode::Gitlink) {
-                tree.insert(under(side, &step.path), entry);
-            }
-        }
-    }
-    for (path, entry) in &journal.asides {
-        tree.insert(under("aside/", path), *entry);
-    }
-    tree
+    let versions = journal.steps.iter().flat_map(|step| [step.before, step.after]).flatten();
+    let asides = journal.asides.iter().map(|(_, entry)| *entry);
+    let kept = versions.chain(asides).filter(|entry| entry.mode != Mode::Gitlink);
+    let name = |id: Oid| RelPath::parse(id.to_string().as_bytes()).expect("digits are a name");
+    kept.map(|entry| (name(entry.id), Entry { mode: Mode::File, ..entry })).collect()
 }
