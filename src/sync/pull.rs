@@ -121,7 +121,8 @@ pub fn heard(result: &str) -> Result<Answer, Error> {
     for (word, rest) in said(result) {
         match word {
             "moving" => moving = true,
-            "nested" => nested = text(rest).lines().map(str::to_owned).collect(),
+            // Newlines in names have changed places with the character 1.
+            "nested" => nested = text(rest).lines().map(|n| n.replace('\u{1}', "\n")).collect(),
             "trouble" => trouble = text(rest),
             "since" => {
                 from = Some(rest.trim().parse().map_err(|_| push::refusal("", "", result))?);

@@ -7,27 +7,35 @@ use super::git::{git_command, output_of};
 use super::{Error, Repo};
 use crate::rel_path::RelPath;
 
-/// Those of `paths` that git ignores in a worktree with these ignore files (each with its content) and with
-/// the user's own excludes. Nothing but the ignore files is laid down, in a folder of ours that goes away.
+/// Those of `paths` that git ignores in a worktree with these ignore files (each with its content) and nothing
+/// else: what only this machine's user excludes is not ignored where the files come from. The ignore files are
+/// laid down in a folder of ours that goes away.
 pub fn ignored(
     repo: &Repo,
     rules: &[(RelPath, Vec<u8>)],
     paths: &[RelPath],
 ) -> Result<BTreeSet<RelPath>, Error> {
     let state = repo.state_dir();
-    let top = tempfile::tempdir_in(&state).map_err(|e| Error::io(&state, e))?;
-    for (path, content) in rules {
-        let at = top.path().join(path.as_path());
-        let dir = at.parent().unwrap_or_else(|| Path::new("/"));
-        let put = || {
-            std::fs::create_dir_all(dir)?;
-            std::fs::write(&at, content)
+    let place = tempfile::tempdir_in(&state).map_err(|e| Error::io(&state, e))?;
+    let (top, git_dir) = (place.path().join("top"), place.path().join("git"));
+    let put = |at: &Path, content: &[u8]| {
+        let write = || {
+            std::fs::create_dir_all(at.parent().unwrap_or(&top))?;
+            std::fs::write(at, content)
         };
-        put().map_err(|e| Error::io(&at, e))?;
+        write().map_err(|e| Error::io(at, e))
+    };
+    for dir in [&top, &git_dir.join("objects"), &git_dir.join("refs")] {
+        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+    }
+    put(&git_dir.join("HEAD"), b"ref: refs/heads/none\n")?;
+    for (path, content) in rules {
+        put(&top.join(path.as_path()), content)?;
     }
     let list: Vec<u8> = paths.iter().flat_map(|p| [p.as_bytes(), b"\0"].concat()).collect();
-    let mut git = git_command(top.path());
-    git.env("GIT_DIR", repo.private_dir()).env("GIT_WORK_TREE", top.path());
+    let mut git = git_command(&top);
+    git.env("GIT_DIR", &git_dir).env("GIT_WORK_TREE", &top);
+    git.args(["-c", "core.excludesFile=/dev/null"]);
     let out = output_of(git.args(["check-ignore", "-z", "--stdin", "--no-index"]), &list)?;
     // It ends with 1 when nothing is ignored.
     if !out.ok && !out.stderr.is_empty() {

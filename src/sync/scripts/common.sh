@@ -72,7 +72,9 @@ look() {
     # Names may hold newlines: they change places with the end marks while sed looks.
     GIT_INDEX_FILE=$1 git ls-files -s -z >"$S/all" || refuse 94 disk "git ls-files failed"
     tr '\n\0' '\001\n' <"$S/all" | sed -n 's/^160000 [0-9a-f]* [0-3].//p' >"$S/nested"
-    grep -v 'embedded git repository' "$S/err" >"$S/err.n"; mv -f "$S/err.n" "$S/err"
+    # A warning ends where the next message begins: a name may hold newlines.
+    sed -e ':top' -e '/^warning: adding embedded git repository/!b' -e ':skip' -e '$d' -e 'N' -e 's/.*\n//' \
+      -e '/^error: /b' -e '/^fatal: /b' -e '/^warning: /b top' -e 'b skip' "$S/err" >"$S/err.n"; mv -f "$S/err.n" "$S/err"
     rm -f "$S/all"
   fi
   # A link that leads to itself where a folder was: nothing lies beyond it that could be missed.

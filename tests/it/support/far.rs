@@ -45,17 +45,13 @@ impl Far {
         Self::with(Tools::Shell("sh")).expect("every machine has a shell")
     }
 
-    /// A sandbox with the machine's tools in a folder of the caller's choice.
-    pub fn within(dir: tempfile::TempDir) -> Self {
-        Self::make(dir, Tools::Shell("sh")).expect("every machine has a shell")
-    }
-
     /// A sandbox with these tools; `None` where the machine lacks them.
     pub fn with(tools: Tools) -> Option<Self> {
-        Self::make(tempfile::tempdir().unwrap(), tools)
+        Self::within(tempfile::tempdir().unwrap(), tools)
     }
 
-    fn make(dir: tempfile::TempDir, tools: Tools) -> Option<Self> {
+    /// The same in a folder of the caller's choice.
+    pub fn within(dir: tempfile::TempDir, tools: Tools) -> Option<Self> {
         let bin = dir.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
         std::fs::create_dir(dir.path().join("home")).unwrap();

@@ -154,6 +154,10 @@ fn repositories_of_the_agent_change_nothing() {
         let (offer, _, _) = pair.pull();
         assert_eq!(offer.nested, ["clone"]);
         assert_eq!(pair.differs(), ["sub/f", "zz"], "{}", offer.trouble);
+        pair.far.agent("rm -rf unborn; mv clone 'in\nside'");
+        let (offer, _, _) = pair.pull();
+        assert_eq!((offer.nested, offer.trouble.as_str()), (vec!["in\nside".to_owned()], ""));
+        pair.far.agent("mv 'in\nside' clone; git init -q unborn; echo x > unborn/x");
         pair.far.agent("printf 1 > sub/f; rm zz");
         pair.repo.file("a", "3");
         pair.push();

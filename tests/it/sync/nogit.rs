@@ -130,16 +130,18 @@ fn the_sandboxs_own_ignore_rules_decide() {
     without_git(|far| {
         let repo = RepoBuilder::new();
         repo.file(".gitignore", "*.log\n").file("a", "1").file("kept.tmp", "1");
+        // What the user alone excludes is not ignored over there.
+        repo.file(".git/info/exclude", "*.mine\n").file("x.mine", "here");
         let mut pair = Pair::new(repo, far);
         pair.push();
         pair.far.agent(
             "echo 1 >x.log; printf '*.log\\n*.tmp\\nbuild/\\n' >.gitignore; mkdir -p build/deep sub\n\
              echo 1 >build/deep/out; echo 1 >new.tmp; echo 2 >kept.tmp; echo '!x.log' >sub/.gitignore; echo 1 >sub/x.log\n\
-             mkdir .sandbox-coder; echo 1 >.sandbox-coder/x",
+             mkdir .sandbox-coder; echo 1 >.sandbox-coder/x; echo 1 >y.mine",
         );
         let (offer, records, _) = pair.pull();
         let names: Vec<_> = records.claims.iter().map(|c| escape(&c.path)).collect();
-        assert_eq!(names, [".gitignore", "kept.tmp", "sub/.gitignore", "sub/x.log"]);
+        assert_eq!(names, [".gitignore", "kept.tmp", "sub/.gitignore", "sub/x.log", "y.mine"]);
         assert!(pair.settle(&offer, records.tree));
         assert_eq!(pair.differs(), NOTHING);
     });

@@ -4,14 +4,11 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
 
-use sandbox_coder::daytona::script::Script;
 use sandbox_coder::rel_path::{RelPath, escape};
 use sandbox_coder::sync::merge::{self, MergePlan, Policy};
 use sandbox_coder::sync::pack::Link;
 use sandbox_coder::sync::push::{Push, Pushed};
-use sandbox_coder::sync::records::Limits;
 use sandbox_coder::sync::{pull, threats};
 use sandbox_coder::tree::{Entry, Oid, Tree, changes};
 use sandbox_coder::worktree::apply::{self, Applied, Objects, Plan, Site};
@@ -23,8 +20,9 @@ use sandbox_coder::worktree::{Repo, Store, undo};
 
 use super::files::{self, Author, Files, Node, ignored_here, ignored_there};
 use super::oracle::{Outcome, Trees, Way, holds};
+use super::sandbox::{self, Near, Sandbox};
 use crate::support::dice::{Dice, scratch};
-use crate::support::far::{Far, until_free};
+use crate::support::far::Tools;
 use crate::support::repo::listing;
 
 pub struct World<'l> {
@@ -32,9 +30,11 @@ pub struct World<'l> {
     near: Repo,
     store: Store,
     /// The sandbox; without one, what the scripts do is done to `there` alone.
-    far: Option<Far>,
+    far: Option<Sandbox>,
     /// What lies here, ignored files too.
     here: Files,
+    /// What lies in a repository of the user's inside.
+    inside: Files,
     /// The same over there.
     there: Files,
     base: Option<(Oid, Files)>,
@@ -54,8 +54,13 @@ struct Decided {
     hollow: Vec<Vec<u8>>,
     theirs: Files,
     offered: Oid,
+    /// What the sandbox calls it.
+    seen: Oid,
     plan: MergePlan,
 }
+
+/// A repository the user may have inside, as a submodule or not.
+const INSIDE: &str = "module";
 
 fn kept(files: &Files, ignored: fn(&[u8]) -> bool) -> Files {
     files.iter().filter(|(p, _)| !ignored(p)).map(|(p, n)| (p.clone(), n.clone())).collect()
@@ -71,7 +76,7 @@ fn ids(files: &Files) -> BTreeSet<Oid> {
 }
 
 impl<'l> World<'l> {
-    pub fn new(seed: u64, with_far: bool, log: &'l dyn Fn(String)) -> Self {
+    pub fn new(seed: u64, tools: Option<Tools>, log: &'l dyn Fn(String)) -> Self {
         let dir = scratch();
         let top = dir.path().canonicalize().unwrap().join("work");
         std::fs::create_dir_all(dir.path().join("guard")).unwrap();
@@ -87,22 +92,19 @@ impl<'l> World<'l> {
         std::fs::write(top.join(".git/hooks/post-checkout"), "#!/bin/sh\nexit 1\n").unwrap();
         files::lay(&top, &Files::new(), &here, true, &|_| ());
         if !dice.once_in(4) {
-            let mut index = user.index().unwrap();
-            index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
-            index.write().unwrap();
-            let id = user.find_tree(index.write_tree().unwrap()).unwrap();
-            let who = git2::Signature::now("Tester", "tester@example.org").unwrap();
-            user.commit(Some("HEAD"), &who, &who, "first", &id, &[]).unwrap();
+            commit_all(&user);
         }
+        let inside = if dice.once_in(4) { make_inside(&user, &mut dice) } else { Files::new() };
         let near = Repo::discover(&top).unwrap();
         let store = Store::open(&near).unwrap();
-        let far = with_far.then(|| Far::within(scratch()));
+        let far = tools.and_then(|tools| Sandbox::new(tools, &mut dice));
         let mut world = Self {
             dir,
             near,
             store,
             far,
             here,
+            inside,
             there: Files::new(),
             base: None,
             owed: BTreeMap::new(),
@@ -121,6 +123,14 @@ impl<'l> World<'l> {
 
     fn say(&self, words: String) {
         (self.log)(words);
+    }
+
+    /// What lies here but for the repository inside, which no sync may see or touch.
+    fn look_here(&self) -> Files {
+        let all = files::read(self.near.top());
+        let (inside, rest): (Files, Files) = all.into_iter().partition(|(path, _)| is_inside(path));
+        assert!(inside == self.inside, "the user's repository inside was touched");
+        rest
     }
 
     fn git_dir(&self) -> Vec<(Vec<u8>, char, Vec<u8>)> {
@@ -163,6 +173,16 @@ impl<'l> World<'l> {
         files::lay(self.near.top(), &before, &self.here, prune, &|_| ());
     }
 
+    /// The user commits, where that means something to the other side.
+    pub fn user_commits(&mut self) {
+        let told = self.far.as_ref().is_some_and(Sandbox::takes_history);
+        if told && self.dice.once_in(2) {
+            sandbox::commit(self.near.top(), &mut self.dice);
+            self.untouched = self.git_dir();
+            self.say("user commits".into());
+        }
+    }
+
     pub fn agent_edits(&mut self, most: u64) {
         let before = self.there.clone();
         if self.base.is_none() {
@@ -173,32 +193,9 @@ impl<'l> World<'l> {
             let what = author.edit(&mut self.there);
             self.say(format!("agent {what}"));
         }
-        let prune = !self.dice.once_in(4);
-        if let Some(far) = &self.far {
-            files::lay(&far.workspace(), &before, &self.there, prune, &|p| far.own(p));
-            match self.dice.below(8) {
-                0 => far.agent("git add -A . && git commit -qm work || :"),
-                1 => far.agent("git add -A . || :; git switch -qc b$$ || :; rm -f .git/index"),
-                2 => far.agent("rm -rf .git"),
-                _ => {}
-            }
+        if let Some(far) = &mut self.far {
+            far.work(&before, &self.there, &mut self.dice);
         }
-    }
-
-    /// Runs a script and kills all of it after a while, once in four times.
-    fn maybe_cut(&mut self, script: &Script) {
-        if !self.dice.once_in(4) {
-            return;
-        }
-        let delay = Duration::from_micros(self.dice.below(60_000));
-        let Some(far) = &self.far else { return };
-        let mut child = far.start(script);
-        std::thread::sleep(delay);
-        let running = child.try_wait().unwrap().is_none();
-        let group = rustix::process::Pid::from_child(&child);
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        child.wait().unwrap();
-        self.say(format!("a step was killed after {delay:?}: {running}"));
     }
 
     /// Sends the worktree; where work over there was not fetched, nothing happens. Whether it was sent.
@@ -213,22 +210,16 @@ impl<'l> World<'l> {
             let spool = self.dir.path().join("spool");
             let plan =
                 Push::plan(&self.store, from, (to, &tree(&local)), &spool, Link::Far).unwrap();
-            let far = self.far.as_ref().unwrap();
-            let script = far.script_of(&plan);
-            self.maybe_cut(&script);
-            let far = self.far.as_ref().unwrap();
-            let heard = until_free(|| Some(far.push(&plan)).filter(|h| *h != Pushed::Busy));
-            self.there = files::read(&far.workspace());
-            if dirty {
-                assert_eq!(heard, Pushed::Dirty);
+            let heard = self.with_far(|far, near| far.push(&plan, dirty, near));
+            let far = self.far.as_ref().expect("it is there");
+            self.there = far.look();
+            if heard == Pushed::Dirty {
                 assert!(self.there == before, "a refused push changed something");
                 self.say("push: refused".into());
                 return false;
             }
-            assert!(matches!(heard, Pushed::Ok { .. }), "{heard:?}");
             if self.dice.once_in(8) {
-                let far = self.far.as_ref().unwrap();
-                assert_eq!(far.push(&plan), Pushed::Ok { already: true, aside: None });
+                far.push_again(&plan);
             }
             let lies = kept(&self.there, ignored_there);
             assert!(
@@ -270,16 +261,19 @@ impl<'l> World<'l> {
 
     /// Every content over there, put aside or not.
     fn found_there(&self) -> BTreeSet<Oid> {
-        let Some(far) = &self.far else { return ids(&self.there) };
-        let mut found = BTreeSet::new();
-        for entry in std::fs::read_dir(far.home()).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with("workspace") {
-                found.extend(ids(&files::read(&path)));
-            }
-        }
-        found
+        self.far.as_ref().map_or_else(|| ids(&self.there), Sandbox::found)
+    }
+
+    /// Something that both sides take part in.
+    fn with_far<T>(&mut self, act: impl FnOnce(&mut Sandbox, &mut Near<'_>) -> T) -> T {
+        let mut near = Near {
+            repo: &self.near,
+            store: &self.store,
+            spool: &self.dir.path().join("spool"),
+            dice: &mut self.dice,
+            log: self.log,
+        };
+        act(self.far.as_mut().expect("there is a sandbox"), &mut near)
     }
 
     /// Every content that is here: in the worktree, put aside, in a result that is held, or brought back by an undo.
@@ -314,19 +308,22 @@ impl<'l> World<'l> {
         let base = tree(&base_files);
         let theirs = kept(&self.there, ignored_there);
         let offered = tree_id(&tree(&theirs));
-        let claims = match &self.far {
-            Some(_) => self.fetch(base_id, &base, offered),
-            None => {
-                for node in theirs.values() {
-                    self.store.write_blob(&node.bytes).unwrap();
-                }
-                let claim = |c: sandbox_coder::tree::Change| threats::Claim {
-                    path: c.path.as_bytes().to_vec(),
-                    before: c.before,
-                    after: c.after,
-                };
-                changes(&base, &tree(&theirs)).into_iter().map(claim).collect()
+        let (claims, seen) = if self.far.is_some() {
+            let fetched = self.with_far(|far, near| far.fetch(base_id, near));
+            let (got, wanted) = (pull::theirs(&base, &fetched.claims).unwrap(), tree(&theirs));
+            assert!(got == wanted, "the sandbox offers {:?}", changes(&wanted, &got));
+            assert_eq!(fetched.tree, offered);
+            (fetched.claims, fetched.seen)
+        } else {
+            for node in theirs.values() {
+                self.store.write_blob(&node.bytes).unwrap();
             }
+            let claim = |c: sandbox_coder::tree::Change| threats::Claim {
+                path: c.path.as_bytes().to_vec(),
+                before: c.before,
+                after: c.after,
+            };
+            (changes(&base, &tree(&theirs)).into_iter().map(claim).collect(), offered)
         };
         let local_tree = tree(&local);
         let store = &self.store;
@@ -356,32 +353,7 @@ impl<'l> World<'l> {
         let ignored = self.here.iter().filter(|(p, _)| ignored_here(p));
         let strangers = ignored.map(|(p, n)| (p.clone(), n.clone())).collect();
         let hollow = files::hollow(self.near.top());
-        Decided { local, strangers, hollow, theirs, offered, plan }
-    }
-
-    /// Asks the sandbox and reads its answer.
-    fn fetch(&mut self, base_id: Oid, base: &Tree, offered: Oid) -> Vec<threats::Claim> {
-        let mut ask = Script::new();
-        pull::add_to(&mut ask, &Limits::default());
-        self.maybe_cut(&ask);
-        let far = self.far.as_ref().unwrap();
-        let offer = until_free(|| match far.ask() {
-            pull::Answer::Out(offer) => Some(*offer),
-            pull::Answer::Busy => None,
-            other => panic!("{other:?}"),
-        });
-        assert!(offer.trouble.is_empty() && offer.nested.is_empty(), "{offer:?}");
-        assert_eq!((offer.base, offer.tree), (base_id, offered), "what the sandbox offers");
-        if offer.tree == base_id {
-            return Vec::new();
-        }
-        let spool = self.dir.path().join("spool");
-        let mut from = std::fs::File::open(offer.path()).unwrap();
-        let archive = pull::Archive::read(&offer, &mut from, &spool).unwrap();
-        let limits = Limits::default();
-        let records = pull::unpack(archive, &offer, base_id, &limits, &self.store).unwrap();
-        assert_eq!(tree_id(&pull::theirs(base, &records.claims).unwrap()), offered);
-        records.claims
+        Decided { local, strangers, hollow, theirs, offered, seen, plan }
     }
 
     /// Brings the sandbox's work home. Whether both sides agree now.
@@ -412,7 +384,7 @@ impl<'l> World<'l> {
         decided.hollow.extend(files::hollow(self.near.top()));
         let (applied, cut) = self.apply(&todo);
         let settled = applied.iter().all(|a| a.late.is_empty()) && !cut;
-        self.here = files::read(self.near.top());
+        self.here = self.look_here();
         if cut && applied.is_empty() {
             let unchanged = typed.iter().fold(before.clone(), typed_over);
             assert!(self.here == unchanged, "{:#?}", files::differences(&self.here, &unchanged));
@@ -586,12 +558,8 @@ impl<'l> World<'l> {
             }
         }
         if self.far.is_some() {
-            let mut script = Script::new();
-            pull::add_settle(&mut script, base_id, decided.offered, decided.offered);
-            self.maybe_cut(&script);
-            let far = self.far.as_ref().unwrap();
-            let said = until_free(|| Some(far.run(&script)).filter(|s| !s.contains("SBX1 busy")));
-            assert!(pull::heard_settle(&said), "{said}");
+            let (offered, seen) = (decided.offered, decided.seen);
+            self.with_far(|far, near| far.settle(base_id, offered, seen, near));
         }
         self.near.delete_ref("refs/held/sandbox").unwrap();
         self.base = Some((decided.offered, decided.theirs.clone()));
@@ -610,7 +578,7 @@ impl<'l> World<'l> {
             let undone = self.in_site(&good, |site| undo::undo(site, Some(&of), &name)).unwrap();
             assert!(undone.late.is_empty(), "{:?}", undone.late);
             let old = self.here.clone();
-            self.here = files::read(self.near.top());
+            self.here = self.look_here();
             assert!(self.here == *wanted, "{:#?}", files::differences(&self.here, wanted));
             self.conserved(&old, &[]);
             self.nothing_else_changed();
@@ -629,6 +597,48 @@ impl<'l> World<'l> {
             assert!(found.contains(id), "lost: {what}");
         }
     }
+}
+
+fn is_inside(path: &[u8]) -> bool {
+    files::is_below(path, INSIDE.as_bytes())
+}
+
+fn commit_all(repo: &git2::Repository) -> git2::Oid {
+    let mut index = repo.index().unwrap();
+    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+    index.write().unwrap();
+    let tree = repo.find_tree(index.write_tree().unwrap()).unwrap();
+    let who = git2::Signature::now("Tester", "tester@example.org").unwrap();
+    repo.commit(Some("HEAD"), &who, &who, "first", &tree, &[]).unwrap()
+}
+
+/// Makes the repository inside, half of the time known to the one around it, and says what lies in it.
+fn make_inside(user: &git2::Repository, dice: &mut Dice) -> Files {
+    let top = user.workdir().unwrap();
+    let inside = git2::Repository::init(top.join(INSIDE)).unwrap();
+    std::fs::write(top.join(INSIDE).join("f"), "the module's").unwrap();
+    let commit = commit_all(&inside);
+    if dice.once_in(2) {
+        let mut index = user.index().unwrap();
+        let zero = git2::IndexTime::new(0, 0);
+        let module = git2::IndexEntry {
+            ctime: zero,
+            mtime: zero,
+            dev: 0,
+            ino: 0,
+            mode: 0o160_000,
+            uid: 0,
+            gid: 0,
+            file_size: 0,
+            id: commit,
+            flags: 0,
+            flags_extended: 0,
+            path: INSIDE.into(),
+        };
+        index.add(&module).unwrap();
+        index.write().unwrap();
+    }
+    files::read(top).into_iter().filter(|(path, _)| is_inside(path)).collect()
 }
 
 fn typed_over(mut files: Files, (path, node): &(Vec<u8>, Option<Node>)) -> Files {
