@@ -22,9 +22,9 @@ use crate::secret::Secret;
 /// The hidden subcommand the binary dispatches to [`main`].
 pub const COMMAND: &str = "__server";
 /// How long a server may take to answer that it is there.
-const HEALTH: Duration = Duration::from_secs(3);
+const HEALTH: Duration = Duration::from_secs(15);
 /// How long a start may take, and how long an old server may take to leave.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// What server is wanted.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -15,13 +15,19 @@ pub fn bin(kind: Kind, version: &str) -> PathBuf {
     let bin = dir.join("node_modules/.bin");
     if !bin.join(package.program).exists() {
         std::fs::create_dir_all(&dir).unwrap();
-        let output = Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "--prefix", "."])
-            .arg(format!("{}@{version}", package.npm))
-            .current_dir(&dir)
-            .output()
-            .expect("npm installs the agents");
-        assert!(output.status.success(), "npm could not install {kind} {version}: {output:?}");
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--prefix", "."]);
+        npm.arg(format!("{}@{version}", package.npm)).current_dir(&dir);
+        // A registry may be out of reach for a moment.
+        let mut tries = std::iter::repeat_with(|| npm.output().expect("npm runs")).take(4);
+        let installed = tries.find(|output| {
+            output.status.success() || {
+                eprintln!("npm could not install {kind} {version}: {output:?}");
+                std::thread::sleep(std::time::Duration::from_secs(5));
+                false
+            }
+        });
+        assert!(installed.is_some(), "npm could not install {kind} {version}");
     }
     bin
 }

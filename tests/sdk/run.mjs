@@ -115,7 +115,7 @@ await step('preview link opened', async () => {
   await sandbox.fs.uploadFile(Buffer.from(serve), 'serve.cjs')
   await sandbox.process.createSession('web')
   await sandbox.process.executeSessionCommand('web', { command: 'node serve.cjs', runAsync: true })
-  const ran = await sandbox.process.executeCommand('n=0; until [ -s port ] || [ $n -ge 100 ]; do n=$((n+1)); sleep 0.1; done; cat port')
+  const ran = await sandbox.process.executeCommand('n=0; until [ -s port ] || [ $n -ge 600 ]; do n=$((n+1)); sleep 0.1; done; cat port')
   const port = Number(ran.result)
   const link = await sandbox.getPreviewLink(port)
   assert.equal((await open(`${link.url}/page?x=1`, {})).status, 401)

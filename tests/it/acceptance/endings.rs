@@ -75,9 +75,9 @@ const PATIENT: &[&str] = &["--grace", "120"];
 
 /// Tries limits of more and more seconds until one was long enough for the agent to get to its point.
 #[track_caller]
-fn long_enough(mut reached: impl FnMut(&str) -> bool) {
+fn long_enough(reached: impl FnMut(&str) -> bool) {
     let limits = ["1", "4", "16", "64"];
-    assert!(limits.into_iter().any(|limit| reached(limit)), "not even with the longest limit");
+    assert!(limits.into_iter().any(reached), "not even with the longest limit");
 }
 
 /// Exactly one `done` line, and it is the last.

@@ -146,6 +146,11 @@ pub fn open_secret(dir: &Path) -> PathBuf {
     secret
 }
 
+/// A number of seconds that no other process of this machine sleeps for.
+pub fn mark(number: u32) -> String {
+    format!("600.{:08}{number}", std::process::id())
+}
+
 /// The pids of this machine whose command line holds `mark`.
 pub fn running(mark: &str) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
