@@ -1,7 +1,8 @@
 //! `POST /process/execute` and `/process/code-run`: one command, its output in one answer.
 
 use std::collections::BTreeMap;
-use std::io::PipeReader;
+use std::fs::File;
+use std::io::{PipeReader, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
@@ -12,8 +13,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
@@ -178,17 +180,20 @@ fn timed_out() -> Problem {
 fn start(job: Job) -> std::io::Result<(Child, pipe::Receiver)> {
     let Job { mut command, input, .. } = job;
     let (reader, writer): (PipeReader, _) = std::io::pipe()?;
-    command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
-    let mut child = command.spawn()?;
+    command.stdin(readable(&input)?).stdout(writer.try_clone()?).stderr(writer).process_group(0);
+    let child = command.spawn()?;
     // The command holds copies of the writing ends, without which the pipe would never end.
     drop(command);
-    if let Some(mut stdin) = child.stdin.take() {
-        tokio::spawn(async move {
-            // A command that does not read to the end is its own business.
-            let _ = stdin.write_all(&input).await;
-        });
-    }
     Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?))
+}
+
+/// What a command reads, as a file in memory: from a pipe shells take one byte with each system call, lest
+/// they swallow what a command of theirs is to read.
+fn readable(input: &[u8]) -> std::io::Result<Stdio> {
+    let mut file = File::from(memfd_create("command", MemfdFlags::CLOEXEC)?);
+    file.write_all(input)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 async fn until_end(child: &mut Child, mut output: pipe::Receiver) -> std::io::Result<Executed> {
