@@ -39,6 +39,7 @@ where
                 reporter,
                 signals,
                 told,
+                clearing: tokio_util::task::TaskTracker::new(),
             };
             let answer = tokio::select! {
                 answer = question(cx) => answer,

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::ArgMatches;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{cwd, fail, output_options, resolve, runtime, start_logging};
 use crate::error::{Failure, diagnose};
@@ -104,13 +105,21 @@ where
             reporter: reporter.clone(),
             signals,
             told: told.clone(),
+            clearing: TaskTracker::new(),
         };
+        let clearing = cx.clearing.clone();
         let beating = cx.clone();
         let ended = tokio::select! {
             ended = flow(cx) => ended,
             () = flow::heartbeat::beat(&beating) => unreachable!("it beats until it is dropped"),
             () = second.cancelled() => Err(flow::ended_by(seen.seen().unwrap_or(Signal::Interrupt))),
         };
+        clearing.close();
+        tokio::select! {
+            biased;
+            () = second.cancelled() => {}
+            () = clearing.wait() => {}
+        }
         listening.abort();
         let known = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         tell_end(&reporter, ended, &known, began).await

@@ -52,7 +52,7 @@ impl Script {
     pub fn command(&self) -> String {
         let id = uuid::Uuid::new_v4().simple().to_string();
         format!(
-            "umask 077\nsbx=\"${{HOME:-/tmp}}/.sandbox-coder/tmp\"\nmkdir -p \"$sbx\" && cat >\"$sbx/{id}.sh\" <<'SBX_{id}'\n\
+            "umask 077\nsbx=\"${{HOME:-/tmp}}/.sandbox-coder/tmp\"\n{{ [ -d \"$sbx\" ] || mkdir -p \"$sbx\"; }} && cat >\"$sbx/{id}.sh\" <<'SBX_{id}'\n\
              {}SBX_{id}\nsh \"$sbx/{id}.sh\" </dev/null\nsbx_exit=$?\nrm -f \"$sbx/{id}.sh\"\nexit $sbx_exit\n",
             self.text
         )

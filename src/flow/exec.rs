@@ -18,6 +18,7 @@ use crate::event::{AgentDone, Phase, Usage};
 use crate::exit::{ErrorCode, Exit};
 use crate::run::outcome::{self, End};
 use crate::run::start::{self, Kind, RunSpec, What};
+use crate::run::view::Ahead;
 use crate::run::{Offsets, RunRef};
 use crate::state::{RunKind, RunRecord};
 
@@ -73,6 +74,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     let start = start::plan(&spec)?;
     let mut record = record(cx, &request, &ready);
     record.lent = run::prints(&run::given_secrets(cx)?);
+    let mut ahead = None;
     if request.no_sync {
         open.memory.save_run(&record)?;
         // Without the worktree's lock there is only this mark: what is done now is not here.
@@ -81,7 +83,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         start_only(&ready, &start).await?;
     } else {
         safety::refuse_beside(&open, &ready.toolbox, &ready.home, &cx.run).await?;
-        run::launch_run(cx, &mut open, &ready, &start, &mut record).await?;
+        ahead = run::launch_run(cx, &mut open, &ready, &start, &mut record, !typed).await?;
         run::resume_with(cx, &["pull"]);
     }
     let (followed, seconds) = match typed {
@@ -90,7 +92,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
             let followed = converse::converse(cx, &ready, &run_ref).await?;
             (followed, began.elapsed().as_secs_f64())
         }
-        false => watch(cx, &ready, run_ref).await?,
+        false => watch(cx, &ready, run_ref, ahead).await?,
     };
     if followed.signal == Some(Signal::Hangup) && !typed {
         awake::keep(cx, &service, &ready, &open.memory).await;
@@ -186,11 +188,17 @@ fn run_ref(cx: &Context, ready: &Ready) -> RunRef {
     RunRef { id: cx.run.clone(), dir: format!("{}/.sandbox-coder/runs/{}", ready.home, cx.run) }
 }
 
-async fn watch(cx: &Context, ready: &Ready, run: RunRef) -> anyhow::Result<(Followed, f64)> {
+async fn watch(
+    cx: &Context,
+    ready: &Ready,
+    run: RunRef,
+    ahead: Option<Ahead>,
+) -> anyhow::Result<(Followed, f64)> {
     let phase = cx.phase(Phase::Agent).await;
     let began = Instant::now();
     let reader = Reader::new("command", None, false, true, Offsets::default());
-    let followed = follow(cx, Watch::of(cx, ready, run, true), reader).await?;
+    let watch = Watch { ahead, ..Watch::of(cx, ready, run, true) };
+    let followed = follow(cx, watch, reader).await?;
     phase.end(None).await;
     Ok((followed, began.elapsed().as_secs_f64()))
 }
@@ -238,7 +246,7 @@ pub async fn set_up(cx: &Context, ready: &Ready, text: &str) -> anyhow::Result<(
         limits: follow::limits(cx),
     };
     start_only(ready, &start::plan(&spec)?).await?;
-    let (followed, _) = watch(cx, ready, run).await?;
+    let (followed, _) = watch(cx, ready, run, None).await?;
     match (followed.end, followed.signal) {
         (End::Exit(0), None) => Ok(()),
         (_, Some(signal)) => Err(super::ended_by(signal)),

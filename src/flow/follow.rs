@@ -11,11 +11,13 @@ use crate::flow::{Context, Signal};
 use crate::report::Reporter;
 use crate::run::outcome::{End, Stop};
 use crate::run::start::Limits;
-use crate::run::view::{self, Seen, ViewOptions};
+use crate::run::view::{self, Ahead, Seen, ViewOptions};
 use crate::run::{self, Offsets, RunRef};
 
 /// An agent that said its last word gets this long to leave.
 pub const LINGER: Duration = Duration::from_secs(30);
+/// How long the deletion of a terminal over there may take.
+pub const LAST: Duration = Duration::from_millis(1500);
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How long the sandbox may take to stop a run, beyond the grace.
@@ -63,6 +65,8 @@ pub struct Watch<'w> {
     pub leave: bool,
     /// Take what is recorded by now, and leave.
     pub once: bool,
+    /// A terminal that was opened before the run was started.
+    pub ahead: Option<Ahead>,
     /// How long the service may be out of reach. A server on this machine that does not answer for a while
     /// is gone; the next command starts a new one, which finds the run.
     pub patience: Duration,
@@ -83,6 +87,7 @@ impl<'w> Watch<'w> {
             net: if fresh { NET } else { Duration::ZERO },
             leave: false,
             once: false,
+            ahead: None,
             patience: ready.patience,
         }
     }
@@ -110,7 +115,7 @@ pub fn limits(cx: &Context) -> Limits {
 /// go on.
 pub async fn follow(
     cx: &Context,
-    watch: Watch<'_>,
+    mut watch: Watch<'_>,
     mut reader: Reader,
 ) -> anyhow::Result<Followed> {
     let options = ViewOptions {
@@ -119,7 +124,8 @@ pub async fn follow(
         budget: watch.patience,
         ..ViewOptions::default()
     };
-    let mut view = view::follow(watch.toolbox, &watch.run, watch.from, options);
+    let ahead = watch.ahead.take();
+    let mut view = view::follow_on(ahead, watch.toolbox, &watch.run, watch.from, options);
     let later = |limit: Option<Duration>| limit.map(|l| l + watch.net);
     let mut deadlines = Deadlines::new(later(watch.timeout), later(watch.idle), since_boot());
     if let Some(limit) = watch.timeout {
@@ -178,10 +184,8 @@ pub async fn follow(
         }
     };
     reader.finish(cx).await;
-    // Deleting the terminal over there is nobody's reason to wait.
-    let limit = cx.time_left(Duration::from_millis(1500));
-    let limit = if signal.is_some() { limit / 3 } else { limit };
-    let _ = tokio::time::timeout(limit, view.close()).await;
+    let limit = if signal.is_some() { LAST / 3 } else { LAST };
+    cx.later(limit, view.close());
     Ok(Followed { end, stop, signal, parser: reader.into_parser() })
 }
 

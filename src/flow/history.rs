@@ -76,6 +76,17 @@ impl Past {
         Ok(())
     }
 
+    /// Packs what a full push needs and sends it ahead.
+    pub async fn go_ahead(
+        &mut self,
+        cx: &Context,
+        open: &Open,
+        ready: &Ready,
+    ) -> anyhow::Result<()> {
+        self.prepare(cx, &open.repo, true).await?;
+        cx.until_signal(async { Ok(self.send_ahead(cx, ready).await) }).await
+    }
+
     /// Sends a large history ahead and has it unpacked beside the workspace.
     pub async fn send_ahead(&mut self, cx: &Context, ready: &Ready) {
         let Some(history) = self.history.as_mut().filter(|h| h.goes_ahead()) else { return };

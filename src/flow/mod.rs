@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::event::{AgentDone, Done, FileCounts, Phase, SandboxDone};
@@ -55,6 +56,8 @@ pub struct Context {
     pub signals: Signals,
     /// What is known so far, for the report if something fails.
     pub told: Arc<Mutex<Told>>,
+    /// What is cleared away beside the work, see [`Context::later`].
+    pub clearing: TaskTracker,
 }
 
 /// What is known so far.
@@ -115,6 +118,16 @@ impl Context {
     pub fn time_left(&self, most: std::time::Duration) -> std::time::Duration {
         let by = self.told().leave_by;
         by.map_or(most, |by| by.saturating_duration_since(std::time::Instant::now()).min(most))
+    }
+
+    /// Clears something away that no step has to wait for: it is waited for at the very end, and for no longer
+    /// than `limit` from now, or the time we have left.
+    pub fn later(
+        &self,
+        limit: std::time::Duration,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.clearing.spawn(tokio::time::timeout(self.time_left(limit), work));
     }
 
     /// What is known so far, for writing.

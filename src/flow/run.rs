@@ -22,6 +22,7 @@ use crate::event::{AgentDone, AgentState, Event, Phase};
 use crate::exit::{ErrorCode, Exit};
 use crate::run::outcome::{self, End, RunVerdict, Stop};
 use crate::run::start::{self, RunSpec, What};
+use crate::run::view::Ahead;
 use crate::run::{Offsets, RunRef};
 use crate::secret::{self, Print, Secret};
 use crate::state::{RunKind, RunRecord};
@@ -76,7 +77,7 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     set_up(cx, &mut open, &ready).await?;
     let mut record = record(cx, kind, &request, &ready);
     record.lent = prints(credentials.secrets.iter().chain(&given_secrets(cx)?));
-    launch_run(cx, &mut open, &ready, &start, &mut record).await?;
+    let ahead = launch_run(cx, &mut open, &ready, &start, &mut record, !cx.config.detach).await?;
     let told = Event::Agent {
         state: AgentState::Started,
         agent: kind.name().into(),
@@ -99,7 +100,8 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         cx.config.raw,
         Offsets::default(),
     );
-    let followed = follow(cx, Watch::of(cx, &ready, run_ref, true), reader).await?;
+    let watch = Watch { ahead, ..Watch::of(cx, &ready, run_ref, true) };
+    let followed = follow(cx, watch, reader).await?;
     phase.end(None).await;
     finish(
         cx,
@@ -113,26 +115,33 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
 }
 
 /// Sends the worktree and starts the run. From before the first byte leaves, the sandbox counts as holding
-/// work: the agent may be started by a request whose answer is lost.
+/// work: the agent may be started by a request whose answer is lost. For a run that will be `followed` a
+/// terminal is opened meanwhile, unless so much is sent that it would wait for long.
 pub async fn launch_run(
     cx: &Context,
     open: &mut Open,
     ready: &Ready,
     start: &start::Start,
     record: &mut RunRecord,
-) -> anyhow::Result<()> {
+    followed: bool,
+) -> anyhow::Result<Option<Ahead>> {
     open.memory.save_run(record)?;
     home::mark_unpulled(cx, open, &ready.sandbox.id, true)?;
     cx.told().not_started = false;
     resume_with(cx, &["attach", &cx.run]);
+    let soon = followed && open.repo.base(&ready.sandbox.id)?.is_some();
+    let ahead = soon.then(|| Ahead::open(&ready.toolbox));
     let failure = match send::send(cx, open, ready, Some(start)).await {
-        Ok(Sent::Yes) => return Ok(()),
+        Ok(Sent::Yes) => return Ok(ahead),
         Ok(Sent::Clash(home)) => {
             resume_with(cx, &["pull"]);
             clash(cx, home)
         }
         Err(error) => error,
     };
+    if let Some(ahead) = ahead {
+        cx.later(follow::LAST, ahead.close());
+    }
     // A start whose answer was lost, or that is still on its way: remember what is true, and if we were asked
     // to leave see to it that nothing works on unseen.
     let run = RunRef {

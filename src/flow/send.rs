@@ -53,11 +53,16 @@ pub async fn send(
     let mut noted = false;
     let mut past = Past::new(cx, open, &id);
     for round in 0..ROUNDS {
-        let (push, notes) = prepare(cx, open, base).await?;
+        let (to, notes) = look(cx, open).await?;
         if !noted {
             noted = true;
             tell_notes(cx, &notes).await;
         }
+        let push = match base {
+            // Packing and unpacking the one is no reason to wait with the other.
+            None => tokio::try_join!(pack(cx, open, base, to), past.go_ahead(cx, open, ready))?.0,
+            Some(_) => pack(cx, open, base, to).await?,
+        };
         past.prepare(cx, &open.repo, push.is_full()).await?;
         if push.from != Some(push.to) {
             common::sending(open, &id, push.to)?;
@@ -119,23 +124,18 @@ pub async fn send(
     Err(Failure::new(ErrorCode::SyncVerifyFailed, message).into())
 }
 
-/// Captures the worktree and packs what differs from `base`.
-async fn prepare(
-    cx: &Context,
-    open: &Open,
-    base: Option<Oid>,
-) -> anyhow::Result<(Push, Vec<Note>)> {
+/// Captures the worktree: its tree, and what to know about it.
+async fn look(cx: &Context, open: &Open) -> anyhow::Result<(Oid, Vec<Note>)> {
     let (repo, options) = (open.repo.clone(), open.capture_options(cx));
-    let link = link(&cx.config.provider);
-    let work = blocking(move || -> anyhow::Result<(Push, Vec<Note>)> {
-        let store = Store::open(&repo)?;
-        let captured = capture::capture(&repo, &options).context("read the worktree")?;
-        Ok((plan(&repo, &store, base, captured.tree, link)?, captured.notes))
-    });
-    tokio::select! {
-        done = work => done,
-        signal = cx.signals.first() => Err(super::ended_by(signal)),
-    }
+    let captured = blocking(move || capture::capture(&repo, &options).context("read the worktree"));
+    let captured = cx.until_signal(captured).await?;
+    Ok((captured.tree, captured.notes))
+}
+
+/// Packs what leads from one tree to another.
+async fn pack(cx: &Context, open: &Open, from: Option<Oid>, to: Oid) -> anyhow::Result<Push> {
+    let (repo, link) = (open.repo.clone(), link(&cx.config.provider));
+    cx.until_signal(blocking(move || plan(&repo, &Store::open(&repo)?, from, to, link))).await
 }
 
 /// A sandbox on this machine is as near as its disk; any other is taken for one behind a slow uplink.
@@ -310,7 +310,8 @@ pub async fn preview(cx: &Context, open: &Open) -> anyhow::Result<()> {
         Some(sandbox) => open.repo.base(&sandbox.id)?,
         None => None,
     };
-    let (push, notes) = prepare(cx, open, base).await?;
+    let (to, notes) = look(cx, open).await?;
+    let push = pack(cx, open, base, to).await?;
     tell_notes(cx, &notes).await;
     tell(cx, &push, &notes).await;
     Ok(())

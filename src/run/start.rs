@@ -219,7 +219,7 @@ impl Start {
     /// Whoever makes the folder `start` is the one that starts.
     fn claim(&mut self) {
         self.line("umask 077");
-        self.line("mkdir -p \"$D\" && chmod 700 \"$D\" || exit 71");
+        self.line("if [ -d \"$D\" ]; then chmod 700 \"$D\"; else mkdir -p \"$D\"; fi || exit 71");
         self.line("mkdir \"$D/start\" 2>/dev/null || { say run-started before; exit 0; }");
         self.line("date +%s >\"$D/began\"");
         for (name, text) in [

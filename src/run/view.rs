@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -102,19 +103,34 @@ pub struct View {
 const QUEUE: usize = 16;
 /// Bytes that are fetched and held until it is known that they were still there when they were read.
 const PASS: u64 = 4 << 20;
+/// How long a terminal that was opened ahead is taken for alive.
+const AHEAD: Duration = Duration::from_secs(20);
 /// Looks without a living process before a run counts as lost; more before its runner is up.
 const LOST_LOOKS: u32 = 3;
 const LOST_LOOKS_EARLY: u32 = 12;
 
 /// Follows a run from these offsets on.
 pub fn follow(toolbox: &Toolbox, run: &RunRef, from: Offsets, options: ViewOptions) -> View {
+    follow_on(None, toolbox, run, from, options)
+}
+
+/// The same on a terminal that was opened ahead.
+pub fn follow_on(
+    ahead: Option<Ahead>,
+    toolbox: &Toolbox,
+    run: &RunRef,
+    from: Offsets,
+    options: ViewOptions,
+) -> View {
     let (tell, seen) = mpsc::channel(QUEUE);
-    let (ended, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let ended = CancellationToken::new();
+    let tasks = ahead.as_ref().map_or_else(TaskTracker::new, |ahead| ahead.tasks.clone());
     let watcher = Watcher {
         toolbox: toolbox.clone(),
         run: run.clone(),
         at: from,
         options,
+        ahead,
         tell,
         ended: ended.clone(),
         tasks: tasks.clone(),
@@ -143,11 +159,45 @@ impl Drop for View {
     }
 }
 
+/// A terminal that is opened while its run is still on its way, so that nobody waits for its shell.
+#[derive(Debug)]
+pub struct Ahead {
+    opening: JoinHandle<Result<Terminal, String>>,
+    tasks: TaskTracker,
+    since: Instant,
+}
+
+impl Ahead {
+    /// Begins to open one.
+    pub fn open(toolbox: &Toolbox) -> Self {
+        let (toolbox, tasks) = (toolbox.clone(), TaskTracker::new());
+        let closers = tasks.clone();
+        let within = ViewOptions::default().open;
+        let opening = tokio::spawn(async move { Terminal::open(&toolbox, &closers, within).await });
+        Self { opening, tasks, since: Instant::now() }
+    }
+
+    /// Closes it unused.
+    pub async fn close(self) {
+        self.opening.abort();
+        drop(self.opening.await);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The terminal or why there is none; `None` if it may be dead by now, for nobody has pinged it.
+    async fn terminal(self) -> Option<Result<Terminal, String>> {
+        let opened = self.opening.await.unwrap_or_else(|error| Err(error.to_string()));
+        (self.since.elapsed() < AHEAD).then_some(opened)
+    }
+}
+
 struct Watcher {
     toolbox: Toolbox,
     run: RunRef,
     at: Offsets,
     options: ViewOptions,
+    ahead: Option<Ahead>,
     tell: mpsc::Sender<Result<Seen, Error>>,
     ended: CancellationToken,
     tasks: TaskTracker,
@@ -300,18 +350,18 @@ impl Watcher {
 
     /// One terminal, from its opening to its loss.
     async fn round(&mut self) -> Round {
-        let id = format!("sbx-{}", uuid::Uuid::new_v4().simple());
-        // However this ends, also by being dropped, the terminal over there is closed.
-        let _closer =
-            Closer { toolbox: self.toolbox.clone(), id: id.clone(), tasks: self.tasks.clone() };
-        let options = PtyOptions { id, cols: 200, rows: 50, cwd: None, envs: Default::default() };
-        let opened = tokio::time::timeout(self.options.open, self.toolbox.pty_connect(&options));
-        let mut pty = match opened.await {
-            Ok(Ok(pty)) => pty,
-            Ok(Err(error)) => return Round::Cut(error.to_string()),
-            Err(_) => return Round::Cut("no terminal was opened in time".into()),
+        let ahead = match self.ahead.take() {
+            Some(ahead) => ahead.terminal().await,
+            None => None,
         };
-        self.listen(&mut pty).await
+        let opened = match ahead {
+            Some(opened) => opened,
+            None => Terminal::open(&self.toolbox, &self.tasks, self.options.open).await,
+        };
+        match opened {
+            Ok(mut terminal) => self.listen(&mut terminal.pty).await,
+            Err(why) => Round::Cut(why),
+        }
     }
 
     async fn listen(&mut self, pty: &mut Pty) -> Round {
@@ -435,7 +485,32 @@ impl Watcher {
     }
 }
 
+/// An open terminal. However it ends, also by being dropped while it is opened, it is closed over there.
+#[derive(Debug)]
+struct Terminal {
+    pty: Pty,
+    _closer: Closer,
+}
+
+impl Terminal {
+    async fn open(
+        toolbox: &Toolbox,
+        tasks: &TaskTracker,
+        within: Duration,
+    ) -> Result<Self, String> {
+        let id = format!("sbx-{}", uuid::Uuid::new_v4().simple());
+        let closer = Closer { toolbox: toolbox.clone(), id: id.clone(), tasks: tasks.clone() };
+        let options = PtyOptions { id, cols: 200, rows: 50, cwd: None, envs: Default::default() };
+        match tokio::time::timeout(within, toolbox.pty_connect(&options)).await {
+            Ok(Ok(pty)) => Ok(Self { pty, _closer: closer }),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no terminal was opened in time".into()),
+        }
+    }
+}
+
 /// Closes a terminal over there when the view lets go of it.
+#[derive(Debug)]
 struct Closer {
     toolbox: Toolbox,
     id: String,

@@ -10,7 +10,9 @@
 # keeps the place: no tool has to find an offset in a long log twice.
 D=$1; R=$2; a=$3; b=$4; i=0; lost=0; f=0
 size() { stat -c %s "$1" 2>/dev/null || wc -c <"$1" 2>/dev/null || echo 0; }
-seek() { dd bs=65536 skip=$(($1 / 65536)) count=0 2>/dev/null; dd bs=1 skip=$(($1 % 65536)) count=0 2>/dev/null; }
+# Sets n and m to the sizes of both streams.
+sizes() { set -- $(stat -c %s "$D/out" "$D/err" 2>/dev/null); n=${1:-$(size "$D/out")} m=${2:-$(size "$D/err")}; }
+seek() { [ "$1" -gt 0 ] || return 0; dd bs=65536 skip=$(($1 / 65536)) count=0 2>/dev/null; dd bs=1 skip=$(($1 % 65536)) count=0 2>/dev/null; }
 # Looks often while something happens, and less often when nothing does.
 nap() {
   if [ $f -lt 50 ]; then f=$((f + 1)); sleep 0.02 2>/dev/null || sleep 1; else sleep 0.1 2>/dev/null || sleep 1; fi
@@ -39,8 +41,8 @@ done
 exec 3<"$D/out" 4<"$D/err"
 seek "$a" <&3 >/dev/null; seek "$b" <&4 >/dev/null
 while :; do
-  e=; [ ! -e "$D/exit" ] || e=$(cat "$D/exit")
-  n=$(size "$D/out"); m=$(size "$D/err"); quiet=1
+  e=; [ ! -e "$D/exit" ] || read -r e <"$D/exit"
+  sizes; quiet=1
   show O 1 "$D/out" 3 "$a" "$n"; a=$at
   show E 2 "$D/err" 4 "$b" "$m"; b=$at
   [ -z "$e" ] || {

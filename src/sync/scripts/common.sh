@@ -8,7 +8,9 @@ refuse() { code=$1; shift; say "$@"; exit "$code"; }
 brief() { head -c 200 "$1" 2>/dev/null | tr '\n' ' '; }
 need() { for tool do command -v "$tool" >/dev/null 2>&1 || refuse 93 tool-missing "$tool"; done; }
 need tar gzip sha256sum base64 xargs sed
-mkdir -p "$S" "$W" 2>/dev/null || refuse 94 disk "cannot make $S or $W"
+# Processes are what a look costs where nothing changed: none is started for nothing.
+drop() { for old do if [ -e "$old" ] || [ -L "$old" ]; then rm -rf "$@"; return; fi; done; }
+{ [ -d "$S" ] && [ -d "$W" ]; } || mkdir -p "$S" "$W" 2>/dev/null || refuse 94 disk "cannot make $S or $W"
 # One sync at a time. Without flock a link is the lock: it is made in one step together with its owner's
 # number and start, so that one left by a dead process is known and taken over.
 if command -v flock >/dev/null 2>&1; then
@@ -32,7 +34,8 @@ for old in "$S"/in.*; do
   [ ! -e "$old" ] || find "$S" -maxdepth 1 -name 'in.*' -mmin +10 -exec rm -f {} + 2>/dev/null
   break
 done
-base=$(cat "$S/base" 2>/dev/null || echo -)
+base=; [ ! -e "$S/base" ] || read -r base <"$S/base"
+[ -n "$base" ] || base=-
 # Whether git keeps the books or a list does is decided with each whole tree: an agent may install git, or remove it.
 plain=; [ ! -e "$S/plain" ] || plain=1
 [ "$base" != - ] || { plain=1; ! command -v git >/dev/null 2>&1 || plain=; }
@@ -52,7 +55,7 @@ export GIT_DIR="$S/git" GIT_WORK_TREE="$W"
 look() {
   [ -z "$plain" ] || { list "$1"; tree=$base; cmp -s "$S/index" "$1" || tree=other; return 0; }
   # Also what is about to be written: it may be a link by now.
-  rm -f "$1" "$1.lock" "$S/m" "$S/oids" "$S/out.n"
+  drop "$1" "$1.lock" "$S/m" "$S/oids" "$S/out.n"
   [ ! -e "$S/index" ] || cp -p "$S/index" "$1" || refuse 94 disk "cannot copy the index"
   add_all() { ( cd "$W" && GIT_INDEX_FILE=$1 git add -A --ignore-errors . ) >/dev/null 2>"$S/err" || :; }
   add_all "$1"
@@ -68,7 +71,7 @@ look() {
     add_all "$1"
   fi
   : >"$S/nested"
-  if grep -q 'embedded git repository' "$S/err"; then
+  if [ -s "$S/err" ] && grep -q 'embedded git repository' "$S/err"; then
     # Names may hold newlines: they change places with the end marks while sed looks.
     GIT_INDEX_FILE=$1 git ls-files -s -z >"$S/all" || refuse 94 disk "git ls-files failed"
     tr '\n\0' '\001\n' <"$S/all" | sed -n 's/^160000 [0-9a-f]* [0-3].//p' >"$S/nested"
@@ -79,7 +82,7 @@ look() {
   fi
   # A link that leads to itself where a folder was: nothing lies beyond it that could be missed.
   loops() { grep "$@" -e 'Too many levels of symbolic links' -e 'Symbolic link loop' "$S/err"; }
-  ! loops -q || { loops -v >"$S/err.n"; mv -f "$S/err.n" "$S/err"; }
+  [ ! -s "$S/err" ] || ! loops -q || { loops -v >"$S/err.n"; mv -f "$S/err.n" "$S/err"; }
   [ ! -s "$S/nested" ] || tr '\n\001' '\0\n' <"$S/nested" | ( cd "$W" && GIT_INDEX_FILE=$1 git update-index -z --force-remove --stdin )
   tree=$(GIT_INDEX_FILE=$1 git write-tree --missing-ok 2>"$S/err2") || refuse 94 disk "$(brief "$S/err2")"
 }

@@ -28,7 +28,7 @@ while :; do
   cp -p "$S/out.idx" "$look2"; ( cd "$W" && GIT_INDEX_FILE=$look2 git diff-files --quiet ) && break
   tries=$((tries+1)); [ $tries -lt 3 ] || { say moving; break; }
 done
-rm -f "$S/out2.idx"
+drop "$S/out2.idx"
 [ ! -s "$S/nested" ] || say nested "$(head -c 3000 "$S/nested" | base64 | tr -d '\n')"
 [ ! -s "$S/err" ] || say trouble "$(head -c 600 "$S/err" | base64 | tr -d '\n')"
 differs() { git diff-tree -r --raw -z --no-renames --no-abbrev "$from" "$tree" >"$S/m" 2>/dev/null; }

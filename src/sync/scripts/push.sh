@@ -2,10 +2,10 @@
 # to, SHA and A (absolute or `inline`) the archive, DATA the archive itself in base64 when it is inline.
 # Every step can be killed and repeated; the base moves last, after the result was verified.
 [ "$A" != inline ] || A="$S/in.$ID.tar.gz"
-rm_archive() { rm -f "$A"; }
+rm_archive() { drop "$A"; }
 if [ -e "$S/txn" ]; then
   [ "$(cat "$S/txn")" = "$FROM $TO" ] || { rm_archive; refuse 76 torn "$(cat "$S/txn")"; }
-elif rm -rf "$S/txn.clear" "$S/aside" "$S/stage"; [ "$base" != - ]; then
+elif drop "$S/txn.clear" "$S/aside" "$S/stage"; [ "$base" != - ]; then
   # Work that was never fetched is not written over.
   look "$S/look.idx"
   [ "$tree" = "$base" ] || { rm_archive; refuse 85 dirty "$base" "$tree"; }

@@ -1,5 +1,10 @@
 //! What goes wrong is one line, one hint and the documented exit code, for people and for programs.
 
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
 use crate::support::between::{Act, Between};
 use crate::support::context::TestContext;
 use crate::support::server::{KEY, TestServer};
@@ -113,7 +118,7 @@ fn a_burst_of_trouble_is_waited_out() {
     let mut cx = TestContext::new(&[("a", "1\n")]);
     cx.set("DAYTONA_API_KEY", KEY);
     // Every call fails once before it succeeds, reads and repeatable commands alike.
-    let seen = std::sync::Mutex::new(std::collections::BTreeSet::new());
+    let seen = Mutex::new(std::collections::BTreeSet::new());
     let between = Between::start(&server.addr, move |call| {
         let first =
             call.name.starts_with("GET") && seen.lock().unwrap().insert(call.name.to_owned());
@@ -125,4 +130,51 @@ fn a_burst_of_trouble_is_waited_out() {
     cx.set("DAYTONA_API_URL", &between.api_url());
     cx.agent("echo 2 >a", &[]).exits(0);
     assert_eq!(cx.read("a"), "2\n");
+}
+
+/// Lets no command through before a terminal was asked for; with `refuse` set it lets none through at all.
+#[derive(Default)]
+struct Gate {
+    shut: bool,
+    refuse: bool,
+    terminals: usize,
+}
+
+#[test]
+fn a_run_finds_its_terminal_open_and_one_that_is_not_started_leaves_none() {
+    let server = TestServer::start();
+    let mut cx = TestContext::new(&[("a", "1\n")]);
+    cx.set("DAYTONA_API_KEY", KEY);
+    let gate = Arc::new((Mutex::new(Gate::default()), Condvar::new()));
+    let seen = gate.clone();
+    let between = Between::start(&server.addr, move |call| {
+        let (state, changed) = &*seen;
+        let mut state = state.lock().unwrap();
+        if call.name.contains("/pty/create-connect") {
+            state.terminals += 1;
+            changed.notify_all();
+        } else if call.name.ends_with("/process/execute") && state.shut {
+            let limit = Duration::from_secs(120);
+            let waits = |state: &mut Gate| state.shut && state.terminals == 0;
+            let (mut state, waited) = changed.wait_timeout_while(state, limit, waits).unwrap();
+            state.shut = false;
+            if waited.timed_out() || state.refuse {
+                return Act::Answer("400 Bad Request", "", "{}".into());
+            }
+        }
+        Act::Pass
+    });
+    cx.set("DAYTONA_API_URL", &between.api_url());
+    cx.agent("true", &[]).exits(0);
+    let status: Value =
+        serde_json::from_str(&cx.run(["status", "--json"]).exits(0).stdout).unwrap();
+    let id = status["sandbox"]["id"].as_str().unwrap();
+    for refuse in [false, true] {
+        *gate.0.lock().unwrap() = Gate { shut: true, refuse, terminals: 0 };
+        let ran = cx.agent("echo it runs", &[]);
+        assert_eq!(ran.stdout.contains("it runs"), !refuse, "{}", ran.stdout);
+        assert_eq!(gate.0.lock().unwrap().terminals, 1);
+        let left = server.call("GET", &format!("/toolbox/{id}/process/pty"), "").json();
+        assert_eq!(left["sessions"], serde_json::json!([]), "{left}");
+    }
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use sandbox_coder::run::outcome::Stop;
 use sandbox_coder::run::start::Started;
-use sandbox_coder::run::view::{Seen, View, ViewOptions, follow};
+use sandbox_coder::run::view::{Ahead, Seen, View, ViewOptions, follow, follow_on};
 use sandbox_coder::run::{Offsets, list, stop};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::faulty_proxy::{Fault, FaultyProxy, Seeded};
-use crate::support::followed::{Place, assert_whole, follow_all, start};
+use crate::support::followed::{Place, assert_whole, follow_all, start, take_all};
 
 const TALK: &str = "i=0; while [ $i -lt 400 ]; do echo \"line $i of many \u{e4} \t\\001GO\"; \
     [ $((i % 10)) != 0 ] || { echo problem $i >&2; sleep 0.02; }; i=$((i+1)); done; exit 3";
@@ -32,6 +32,26 @@ async fn a_calm_view_is_whole_and_leaves_no_terminal() {
     let runs = list(&toolbox, &runs_dir).await.unwrap();
     assert_eq!(runs.len(), 1);
     assert_eq!((runs[0].id.as_str(), runs[0].state.exit), (spec.run.id.as_str(), Some(3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_is_opened_ahead_and_closed_whether_it_was_used_or_not() {
+    let place = Place::new().await;
+    let toolbox = place.toolbox(place.addr).await;
+    let spec = place.spec(TALK);
+    let before = toolbox.client().requests();
+    let ahead = Ahead::open(&toolbox);
+    assert_eq!(start(&toolbox, &spec).await, Started::Now);
+    let options = ViewOptions::default();
+    let view = follow_on(Some(ahead), &toolbox, &spec.run, Offsets::default(), options);
+    let followed = take_all(view).await;
+    assert_whole(&followed, &spec.run, 3);
+    assert_eq!(followed.losses, 0);
+    assert_eq!(toolbox.client().requests() - before, 3, "start, terminal, its deletion");
+    let unused = Ahead::open(&toolbox);
+    while toolbox.pty_list().await.unwrap().sessions.is_empty() {}
+    unused.close().await;
+    assert!(toolbox.pty_list().await.unwrap().sessions.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

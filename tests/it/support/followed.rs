@@ -10,7 +10,7 @@ use sandbox_coder::daytona::retry::Policy;
 use sandbox_coder::daytona::script::Script;
 use sandbox_coder::daytona::{Client, Credential, Endpoint, Limits, Toolbox};
 use sandbox_coder::run::start::{Kind, RunSpec, Started, What, heard, plan};
-use sandbox_coder::run::view::{Seen, ViewOptions, follow};
+use sandbox_coder::run::view::{Seen, View, ViewOptions, follow};
 use sandbox_coder::run::{Offsets, RunRef, Stream};
 use sandbox_coder::secret::Secret;
 use sandbox_coder::wire::sandbox::{Sandbox, SandboxState};
@@ -100,7 +100,11 @@ pub struct Followed {
 
 /// Follows to the end; every piece must join the one before.
 pub async fn follow_all(toolbox: &Toolbox, run: &RunRef, options: ViewOptions) -> Followed {
-    let mut view = follow(toolbox, run, Offsets::default(), options);
+    take_all(follow(toolbox, run, Offsets::default(), options)).await
+}
+
+/// Takes all that a view tells, and closes it.
+pub async fn take_all(mut view: View) -> Followed {
     let mut followed = Followed::default();
     while let Some(seen) = view.next().await {
         match seen.unwrap() {
