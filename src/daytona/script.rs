@@ -30,10 +30,12 @@ pub struct Script {
 }
 
 impl Script {
-    /// An empty script with a clean environment: `LC_ALL=C`, `say` defined.
+    /// An empty script with a clean environment: `LC_ALL=C`, `say` defined. What `LC_ALL` was, or `-`, is in
+    /// `SBX_LC_ALL`, for commands that are not ours.
     pub fn new() -> Self {
-        let text = "umask 022\nexport LC_ALL=C\nsay() { echo \"SBX1 $*\"; }\n".to_owned();
-        Self { text }
+        let text =
+            "umask 022\nexport SBX_LC_ALL=\"${LC_ALL:--}\" LC_ALL=C\nsay() { echo \"SBX1 $*\"; }\n";
+        Self { text: text.to_owned() }
     }
 
     /// Sets a shell variable for the steps that follow. `value` may hold anything but NUL.

@@ -311,7 +311,12 @@ fn printable(words: &str) -> String {
         match c {
             '\n' | '\t' => out.push(c),
             '\r' => {}
-            c if c.is_control() => out.push_str(&format!("\\u{{{:x}}}", c as u32)),
+            // Overrides turn the words that follow around; marks for single letters belong to languages.
+            c if c.is_control()
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                out.push_str(&format!("\\u{{{:x}}}", c as u32))
+            }
             c => out.push(c),
         }
     }
@@ -436,10 +441,10 @@ mod tests {
     #[test]
     fn the_agents_words_go_to_stdout_without_escapes() {
         let mut human = Human::new(Options::default());
-        let words = AgentEvent::Text { text: "hi\x1b]0;x\x07".into(), delta: false };
+        let words = AgentEvent::Text { text: "hi\x1b]0;x\x07\u{202e}".into(), delta: false };
         assert_eq!(
             human.event(&Event::AgentEvent { event: words }).stdout,
-            "hi\\u{1b}]0;x\\u{7}\n"
+            "hi\\u{1b}]0;x\\u{7}\\u{202e}\n"
         );
     }
 }

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use super::Options;
 use crate::exit::ErrorCode;
 use crate::rel_path::RelPath;
-use crate::sync::merge::{self, MergePlan, Policy};
-use crate::sync::threats::{self, Review};
+use crate::sync::merge::{self, Kind, MergePlan, Policy};
+use crate::sync::threats::{self, Held, Review};
 use crate::tree::Oid;
 use crate::worktree::strangers::Strangers;
 use crate::worktree::{Repo, Store, capture};
@@ -106,10 +106,12 @@ pub fn stops(plan: &MergePlan, options: &Options) -> Option<(ErrorCode, String)>
         return Some((ErrorCode::SyncMassDelete, message));
     }
     if options.policy == Policy::Hold && !plan.conflicts.is_empty() {
-        return Some((
-            ErrorCode::SyncConflict,
-            clash_words(plan.conflicts.len(), "nothing was applied"),
-        ));
+        let risky = plan.conflicts.iter().any(|c| matches!(c.kind, Kind::Held(Held::Risky(_))));
+        let then = match risky {
+            true => "nothing was applied; with `--allow-risky` what is only risky is no conflict",
+            false => "nothing was applied",
+        };
+        return Some((ErrorCode::SyncConflict, clash_words(plan.conflicts.len(), then)));
     }
     None
 }

@@ -187,8 +187,9 @@ async fn finish(
     home: Homecoming,
 ) -> anyhow::Result<Homecoming> {
     if !offer.trouble.is_empty() && home.exit == Exit::Ok {
-        let failure =
-            Some((ErrorCode::SyncIncomplete, "files in the sandbox could not be read".to_owned()));
+        let message = "files in the sandbox could not be read: git's words are in the warning above; \
+                       `exec --no-sync` can move them away";
+        let failure = Some((ErrorCode::SyncIncomplete, message.to_owned()));
         return Ok(Homecoming { exit: Exit::Incomplete, failure, ..home });
     }
     let whole = offer.trouble.is_empty() && offer.nested.is_empty() && !offer.moving;

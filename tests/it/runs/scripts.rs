@@ -261,6 +261,16 @@ fn environment_directory_files_and_their_removal() {
 }
 
 #[test]
+fn a_command_finds_the_locale_of_its_sandbox_and_not_that_of_our_scripts() {
+    let place = Place::new(Path::new("/bin/sh"));
+    place.start(&place.spec(What::Shell("echo \"${LC_ALL-unset} ${SBX_LC_ALL-unset}\"".into())));
+    assert_eq!(place.finish(), 0);
+    let here = std::env::var("LC_ALL").ok().filter(|v| !v.is_empty());
+    let expected = format!("{} unset\n", here.as_deref().unwrap_or("unset"));
+    assert_eq!(String::from_utf8(place.file("out")).unwrap(), expected);
+}
+
+#[test]
 fn a_start_delivered_many_times_starts_once() {
     in_every_shell(|place| {
         let spec = place.spec(What::Shell("echo once >>\"$HOME/count\"; sleep 0.2".into()));
