@@ -1,7 +1,7 @@
 //! Base URL, credential, timeouts; one `send` that every call passes through.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -83,13 +83,45 @@ pub struct Client {
 }
 
 struct Inner {
-    http: reqwest::Client,
+    /// For this machine's loopback without TLS: reading the system's certificates takes longer than a call.
+    near: OnceLock<reqwest::Client>,
+    /// For all else.
+    far: OnceLock<reqwest::Client>,
     base: Url,
     headers: HeaderMap,
     target: Option<String>,
     limits: Limits,
     scrubber: Scrubber,
     requests: AtomicU64,
+}
+
+impl Inner {
+    /// What speaks HTTP with this URL. A redirect leads to no other scheme.
+    fn http(&self, url: &Url) -> Result<&reqwest::Client, Error> {
+        let near = url.scheme() == "http" && loops_back(url);
+        let slot = if near { &self.near } else { &self.far };
+        if let Some(http) = slot.get() {
+            return Ok(http);
+        }
+        // Another part of the process may have installed one already; either will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("sandbox-coder/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.limits.connect)
+            .pool_idle_timeout(POOL_IDLE)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::custom(redirect));
+        if near {
+            builder = builder.tls_certs_only([]);
+        }
+        if near || loops_back(&self.base) {
+            // A proxy cannot reach this machine's loopback.
+            builder = builder.no_proxy();
+        }
+        let bad = |e| Error::BadUrl { url: url.to_string(), why: chain(&e) };
+        let http = builder.build().map_err(bad)?;
+        Ok(slot.get_or_init(|| http))
+    }
 }
 
 impl std::fmt::Debug for Client {
@@ -109,24 +141,11 @@ impl Client {
         let base = parse_base(&endpoint.api_url)?;
         let mut scrubber = Scrubber::default();
         let headers = identity(&endpoint, &mut scrubber)?;
-        // Another part of the process may have installed one already; either will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("sandbox-coder/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(limits.connect)
-            .pool_idle_timeout(POOL_IDLE)
-            .tcp_nodelay(true)
-            .redirect(reqwest::redirect::Policy::custom(redirect));
-        if loops_back(&base) {
-            // A proxy cannot reach this machine's loopback.
-            builder = builder.no_proxy();
-        }
-        let http = builder
-            .build()
-            .map_err(|e| Error::BadUrl { url: endpoint.api_url.clone(), why: chain(&e) })?;
         let target = endpoint.target.filter(|t| !t.is_empty());
         let requests = AtomicU64::new(0);
-        let inner = Inner { http, base, headers, target, limits, scrubber, requests };
+        let (near, far) = (OnceLock::new(), OnceLock::new());
+        let inner = Inner { near, far, base, headers, target, limits, scrubber, requests };
+        inner.http(&inner.base)?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -262,9 +281,8 @@ impl Client {
         // What only looks is answered at once or not at all.
         let looks = if call.method == Method::GET { first_byte / 3 } else { first_byte };
         let limit = call.first_byte.unwrap_or(looks);
-        let mut request = self
-            .inner
-            .http
+        let http = self.inner.http(&call.url).map_err(|error| Box::new((None, error)))?;
+        let mut request = http
             .request(call.method.clone(), call.url.clone())
             .headers(self.inner.headers.clone())
             .headers(call.headers.clone());
