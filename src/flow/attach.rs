@@ -1,12 +1,12 @@
 //! A run is followed again after its first follower is gone; or its record is read.
 
+use super::finish::{self, Ended};
 use super::follow::{Watch, follow};
 use super::open::Open;
 use super::reader::Reader;
-use super::run::{self, Ended};
 use super::sandbox::{self, Ready};
 use super::service::Service;
-use super::{Context, Summary};
+use super::{Context, Summary, lent, run};
 use crate::agent::{Kind, Parser};
 use crate::error::Failure;
 use crate::event::{Origin, Phase};
@@ -25,17 +25,17 @@ pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summar
     run::resume_with(cx, &["attach", &record.id]);
     let kind = Kind::parse(&record.agent).unwrap_or(Kind::Command);
     let json = !matches!(kind, Kind::Command);
-    run::mask_lent(cx, &record).await;
+    lent::mask_lent(cx, &record).await;
     let parser = (record.kind == RunKind::Agent).then(|| Parser::new(kind, None));
     // All of it is read again: the agent's verdict needs every line, and nothing is stored twice here.
     let reader = Reader::new(kind.name(), parser, json, cx.config.raw, Offsets::default());
-    let watch = Watch::of(cx, &ready, run_ref(&ready, &record), false);
+    let watch = Watch::of(cx, &ready, RunRef::of(&ready.home, &record.id), false);
     let phase = cx.phase(Phase::Agent).await;
     let began = std::time::Instant::now();
     let followed = follow(cx, watch, reader).await?;
     phase.end(None).await;
     let ended = Ended { followed, kind, seconds: began.elapsed().as_secs_f64() };
-    run::finish(cx, &mut open, &service, &ready, &mut record, ended).await
+    finish::finish(cx, &mut open, &service, &ready, &mut record, ended).await
 }
 
 /// `sandbox-coder logs`
@@ -49,8 +49,8 @@ pub async fn logs(
     let record = choose(&open, wanted, Meant::Latest)?;
     let service = cx.until_signal(Service::connect(cx)).await?;
     let ready = cx.until_signal(reach(cx, &open, &service, &record)).await?;
-    let run = run_ref(&ready, &record);
-    run::mask_lent(cx, &record).await;
+    let run = RunRef::of(&ready.home, &record.id);
+    lent::mask_lent(cx, &record).await;
     if !following && !crate::run::state(&ready.toolbox, &run).await?.started {
         let message = format!("nothing is recorded of run `{}`", record.id);
         return Err(Failure::new(ErrorCode::RunNotFound, message).into());
@@ -113,12 +113,5 @@ async fn reach(
             let message = format!("the sandbox of run `{}` is gone", record.id);
             Err(Failure::new(ErrorCode::SandboxLost, message).into())
         }
-    }
-}
-
-fn run_ref(ready: &Ready, record: &RunRecord) -> RunRef {
-    RunRef {
-        id: record.id.clone(),
-        dir: format!("{}/.sandbox-coder/runs/{}", ready.home, record.id),
     }
 }

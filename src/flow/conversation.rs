@@ -9,7 +9,7 @@ use super::open::Open;
 use super::safety;
 use super::sandbox::{self, Ready};
 use super::service::Service;
-use super::{Context, run};
+use super::{Context, lent};
 use crate::agent::{Kind, conversations};
 use crate::error::Failure;
 use crate::event::Origin;
@@ -28,7 +28,7 @@ impl Wanted {
     /// The conversation of this id, if one is asked for.
     pub fn of(cx: &Context, kind: Kind, session: Option<&str>) -> Option<Self> {
         let id = session?.to_owned();
-        let given: Vec<String> = run::given_names(cx).collect();
+        let given: Vec<String> = lent::given_names(cx).collect();
         Some(Self { id, places: conversations::places(kind, &given) })
     }
 

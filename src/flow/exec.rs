@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::safety;
 use super::sandbox::{self, Ready};
 use super::service::Service;
-use super::{Context, Signal, Summary, home, run};
+use super::{Context, Signal, Summary, finish, home, lent, run};
 use crate::error::Failure;
 use crate::event::{AgentDone, Phase, Usage};
 use crate::exit::{ErrorCode, Exit};
@@ -44,18 +44,18 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     cx.told().not_started = true;
     let name = open.sandbox_name(cx);
     open.announce(cx, "exec", &name, None).await;
-    let mut env = run::given_variables(cx)?;
+    let mut env = lent::given_variables(cx)?;
     let typed = request.typed;
     if typed && !env.iter().any(|(name, _)| name == "TERM") {
         env.extend(std::env::var("TERM").ok().map(|kind| ("TERM".to_owned(), kind)));
     }
-    run::mask_given(cx).await?;
+    lent::mask_given(cx).await?;
     let service = cx.until_signal(Service::connect_isolated(cx)).await?;
     let ready = match request.no_sync {
         true => reach(cx, &open, &service).await?,
         false => cx.until_signal(sandbox::obtain(cx, &mut open, &service)).await?,
     };
-    let run_ref = run_ref(cx, &ready);
+    let run_ref = RunRef::of(&ready.home, &cx.run);
     let words = request.argv.iter().map(|w| w.clone().into_vec()).collect();
     let spec = RunSpec {
         run: run_ref.clone(),
@@ -73,7 +73,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     };
     let start = start::plan(&spec)?;
     let mut record = record(cx, &request, &ready);
-    record.lent = run::prints(&run::given_secrets(cx)?);
+    record.lent = lent::prints(&lent::given_secrets(cx)?);
     let mut ahead = None;
     if request.no_sync {
         open.memory.save_run(&record)?;
@@ -104,11 +104,11 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     told(cx, judged.agent_exit, seconds);
     let home = match request.no_sync {
         true => None,
-        false => run::fetch(cx, &mut open, &ready, followed.signal, &cx.run).await?,
+        false => finish::fetch(cx, &mut open, &ready, followed.signal, &cx.run).await?,
     };
     record.applied = home.as_ref().map_or(0, |h| h.applied);
     record.ended_at = Some(super::now());
-    let result = conclude(cx, &followed, &judged, home);
+    let result = conclude(cx, &followed, &judged, home.as_ref());
     record.exit = Some(match &result {
         Ok(summary) => summary.code,
         Err(error) => crate::error::diagnose(error).exit().code(),
@@ -122,13 +122,10 @@ fn conclude(
     cx: &Context,
     followed: &Followed,
     judged: &outcome::RunVerdict,
-    home: Option<home::Homecoming>,
+    home: Option<&home::Homecoming>,
 ) -> anyhow::Result<Summary> {
-    let home_exit = home.as_ref().map_or(Exit::Ok, |h| h.exit);
-    if home_exit != Exit::Ok && judged.exit.worse(home_exit) == home_exit {
-        return Err(
-            home.map_or_else(|| anyhow::anyhow!("there is a result"), |home| run::clash(cx, home))
-        );
+    if let Some(failure) = finish::way_home_failed(cx, judged, home) {
+        return Err(failure);
     }
     match followed.end {
         End::Exit(code) if followed.stop.is_none() => {
@@ -184,10 +181,6 @@ fn directory(open: &Open, ready: &Ready) -> String {
     }
 }
 
-fn run_ref(cx: &Context, ready: &Ready) -> RunRef {
-    RunRef { id: cx.run.clone(), dir: format!("{}/.sandbox-coder/runs/{}", ready.home, cx.run) }
-}
-
 async fn watch(
     cx: &Context,
     ready: &Ready,
@@ -233,7 +226,7 @@ fn record(cx: &Context, request: &Request, ready: &Ready) -> RunRecord {
 /// Runs the repository's set-up command and insists on its success.
 pub async fn set_up(cx: &Context, ready: &Ready, text: &str) -> anyhow::Result<()> {
     let id = format!("{}setup", cx.run);
-    let run = RunRef { dir: format!("{}/.sandbox-coder/runs/{id}", ready.home), id };
+    let run = RunRef::of(&ready.home, &id);
     let spec = RunSpec {
         run: run.clone(),
         kind: Kind::Exec { tty: None },

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::open::Open;
 use super::sandbox::Ready;
 use super::{Context, blocking};
-use crate::daytona::Command;
+use crate::daytona::Patience;
 use crate::daytona::script::Script;
 use crate::sync::history::{self, Depth, History, Known, PACK_MAX, Said, UPLOADING, Wanted};
 use crate::worktree::Repo;
 
-/// Unpacking a large history over there, in a call of its own.
-const UNPACKING: Duration = Duration::from_secs(55);
+/// Unpacking a large history over there. Longer than that nobody waits for a convenience.
+const UNPACKING: Duration = Duration::from_secs(5 * 60);
 
 /// The past that a sandbox shall have, on its way there.
 #[derive(Debug)]
@@ -97,8 +97,9 @@ impl Past {
             cx.told().bytes += history.bytes();
             let mut script = Script::new();
             history.add_take(&mut script);
-            let command = Command::new(script.command(), UNPACKING).repeatable();
-            anyhow::Ok(history::heard(&ready.toolbox.execute(&command).await?.result))
+            let patience = Patience { whole: UNPACKING, ..Patience::default() };
+            let unpacked = ready.toolbox.run_long(&script, patience).await?;
+            anyhow::Ok(history::heard(&unpacked.result))
         };
         let failed = match sending.await {
             Ok(Some(Said::Taken | Said::Put)) => return history.taken(),

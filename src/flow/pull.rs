@@ -43,7 +43,7 @@ pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
         cx.told().resume.clear();
         return Ok(Exit::Ok.into());
     }
-    Err(run::clash(cx, home))
+    Err(run::clash(cx, &home))
 }
 
 async fn fetch(

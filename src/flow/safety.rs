@@ -72,9 +72,7 @@ pub async fn look(
     if runs.is_empty() && conversation.is_none() {
         return Ok(Some(Look::default()));
     }
-    let dir = |id: &str| format!("{home}/.sandbox-coder/runs/{id}");
-    let refs: Vec<RunRef> =
-        runs.iter().map(|r| RunRef { id: r.id.clone(), dir: dir(&r.id) }).collect();
+    let refs: Vec<RunRef> = runs.iter().map(|r| RunRef::of(home, &r.id)).collect();
     let looking = run::look(toolbox, &refs, conversation);
     let Ok(Ok(found)) = tokio::time::timeout(LOOK, looking).await else {
         return Ok(None);

@@ -35,6 +35,13 @@ pub struct RunRef {
     pub dir: String,
 }
 
+impl RunRef {
+    /// The run of this id in the sandbox whose user's home is `home`.
+    pub fn of(home: &str, id: &str) -> Self {
+        Self { id: id.to_owned(), dir: format!("{home}/.sandbox-coder/runs/{id}") }
+    }
+}
+
 /// One of the two recorded streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stream {
