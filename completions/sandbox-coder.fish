@@ -162,7 +162,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l tar
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l state-dir -d 'Where this program remembers runs and keeps local sandboxes' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -s i -l stdin -d 'Wait for standard input to end and pass it on'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l no-sync -d 'Neither send nor fetch; any number may run side by side'
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -s t -l tty -d 'Give the command a terminal, yours if you are at one'
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -s t -l tty -d 'Give the command a terminal, yours if you are at one; what is said at yours is not recorded'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l block-risky -d 'Hold back files that this machine may run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l allow-risky -d 'Take also files that tools on this machine run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l allow-mass-delete -d 'Take the result although it deletes most of the tree'

@@ -74,10 +74,20 @@ enum Meant {
     Unfinished,
 }
 
-/// The run of that id or beginning of one; without a name the one that is meant.
+/// The run of that id or beginning of one; without a name the one that is meant. It has a record to read.
 fn choose(open: &Open, wanted: Option<&str>, meant: Meant) -> anyhow::Result<RunRecord> {
-    let mut runs: Vec<RunRecord> =
-        open.memory.runs()?.into_iter().filter(|r| r.kind != RunKind::Pull).collect();
+    let record = find(open, wanted, meant)?;
+    if !record.typed {
+        return Ok(record);
+    }
+    let message = format!("nothing is recorded of run `{}`: somebody typed at it", record.id);
+    let hint = "a command without a keyboard, `exec -t -- COMMAND </dev/null`, is recorded";
+    Err(Failure::new(ErrorCode::RunNotFound, message).hint(hint).into())
+}
+
+fn find(open: &Open, wanted: Option<&str>, meant: Meant) -> anyhow::Result<RunRecord> {
+    let fits = |r: &RunRecord| r.kind != RunKind::Pull && (wanted.is_some() || !r.typed);
+    let mut runs: Vec<RunRecord> = open.memory.runs()?.into_iter().filter(fits).collect();
     if meant == Meant::Unfinished && wanted.is_none() {
         // Stable: the latest stays first among equals.
         runs.sort_by_key(|r| r.ended_at.is_some());

@@ -218,6 +218,7 @@ fn record(cx: &Context, request: &Request, ready: &Ready) -> RunRecord {
         title: RunRecord::title_of(&words.join(" ")),
         sandbox_id: ready.sandbox.id.clone(),
         started_at: super::now(),
+        typed: request.typed,
         pid: std::process::id(),
         ..RunRecord::default()
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::deadlines::{Deadlines, since_boot};
 use super::reader::Reader;
 use super::sandbox::Ready;
+use super::service::Service;
 use crate::agent::Parser;
+use crate::config::Provider;
 use crate::daytona::Toolbox;
 use crate::flow::{Context, Signal};
 use crate::report::Reporter;
@@ -67,8 +69,7 @@ pub struct Watch<'w> {
     pub once: bool,
     /// A terminal that was opened before the run was started.
     pub ahead: Option<Ahead>,
-    /// How long the service may be out of reach. A server on this machine that does not answer for a while
-    /// is gone; the next command starts a new one, which finds the run.
+    /// How long the service may be out of reach. A server on this machine is started again meanwhile.
     pub patience: Duration,
 }
 
@@ -174,6 +175,7 @@ pub async fn follow(
                 Some(Ok(Seen::Trouble { attempt, why })) => {
                     connected = false;
                     reader.trouble(attempt, &why);
+                    revive(cx);
                 }
                 Some(Ok(Seen::End { exit, why, .. })) => {
                     break (exit.map_or(End::Lost, End::Exit), why, None);
@@ -187,6 +189,20 @@ pub async fn follow(
     let limit = if signal.is_some() { LAST / 3 } else { LAST };
     cx.later(limit, view.close());
     Ok(Followed { end, stop, signal, parser: reader.into_parser() })
+}
+
+/// A local server that died is started again, in its old place: its sandboxes live on, and the view finds the
+/// run where it was. Nothing happens to one that lives.
+fn revive(cx: &Context) {
+    if !matches!(cx.config.provider, Provider::Local) {
+        return;
+    }
+    let cx = cx.clone();
+    tokio::spawn(async move {
+        if let Err(error) = Service::connect(&cx).await {
+            tracing::debug!(%error, "the local server could not be started again");
+        }
+    });
 }
 
 /// Stops the run's whole tree and takes what it still said. Tells how it ended and the reason that the

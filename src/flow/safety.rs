@@ -95,10 +95,13 @@ pub async fn refuse_beside(
 /// The failure of a command that would work in the same files as this run.
 pub fn busy(record: &RunRecord) -> anyhow::Error {
     let message = format!("run `{}` still works in the sandbox", record.id);
-    let hint = format!(
-        "`sandbox-coder attach {0}` follows it; `exec --no-sync` runs beside it",
-        record.id
-    );
+    let hint = match record.typed {
+        true => "end it in its terminal; `exec --no-sync` runs beside it".to_owned(),
+        false => format!(
+            "`sandbox-coder attach {}` follows it; `exec --no-sync` runs beside it",
+            record.id
+        ),
+    };
     Failure::new(ErrorCode::WorktreeBusy, message).hint(hint).into()
 }
 

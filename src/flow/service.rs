@@ -29,7 +29,7 @@ pub struct Service {
 impl Service {
     /// How long it may be out of reach while a run is followed.
     pub fn patience(&self) -> Duration {
-        if self.is_local() { Duration::from_secs(20) } else { Duration::from_secs(600) }
+        if self.is_local() { Duration::from_secs(60) } else { Duration::from_secs(600) }
     }
 
     /// Whether it is our own server.

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -325,9 +326,10 @@ async fn serve(options: DaemonOptions) -> Result<(), String> {
     let text = |err: std::io::Error| err.to_string();
     let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
+    let (listen, api_key) = inherited(&options.data_dir);
     let running = Server::bind(ServeOptions {
-        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
-        api_key: None,
+        listen,
+        api_key,
         data_dir: options.data_dir.clone(),
         isolation: options.isolation,
         binary: options.binary,
@@ -360,6 +362,18 @@ async fn serve(options: DaemonOptions) -> Result<(), String> {
     // Gone before the lock is: the next server's card is never removed by us.
     running.finished_with(|| drop(std::fs::remove_file(path))).await;
     Ok(())
+}
+
+/// The address and key of a server that was killed, so that its clients find this one in its place; without
+/// one, or if the address is taken by now, any. A server that left by itself took its card along.
+fn inherited(data_dir: &Path) -> (SocketAddr, Option<Secret>) {
+    let card = card(data_dir).and_then(|card| Some((card.addr.parse().ok()?, card.api_key)));
+    match card {
+        Some((addr, key)) if std::net::TcpListener::bind(addr).is_ok() => {
+            (addr, Some(Secret::new(key)))
+        }
+        _ => (SocketAddr::from(([127, 0, 0, 1], 0)), None),
+    }
 }
 
 /// Says one word and lets go of the pipe, so that who waits for its end is not kept.

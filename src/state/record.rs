@@ -96,6 +96,9 @@ pub struct RunRecord {
     pub agent_session: Option<String>,
     /// Paths applied to the worktree; `undo` can put them back.
     pub applied: u64,
+    /// Somebody typed at its terminal: nothing of its output is recorded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub typed: bool,
     /// Process that started it, for people.
     pub pid: u32,
     /// What it was lent, so that whoever shows its output later can mask it.

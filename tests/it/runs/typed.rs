@@ -102,6 +102,14 @@ fn keys_sizes_and_interrupts_reach_the_command() {
     desk.until("caught");
     assert_eq!(desk.end(), 9);
     assert_eq!(cx.read("a"), "two words\n");
+    // What was said at a terminal is nobody else's: it is told, and what is recorded is found behind it.
+    let status = cx.run(["status", "--json"]).exits(0);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    for verb in ["logs", "attach"] {
+        let ran = cx.run([verb, status["runs"][0]["id"].as_str().unwrap()]).exits(2);
+        assert!(ran.stderr.contains("nothing is recorded"), "{ran:?}");
+        assert!(cx.run([verb]).exits(2).stderr.contains("no run is known"));
+    }
     // Somebody who wants to leave, and one who is asked to.
     let mut desk = Desk::start(&cx, &["exec", "--no-sync", "-t", "--", "sh", "-c", "echo up; cat"]);
     desk.until("up");
