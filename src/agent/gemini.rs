@@ -16,9 +16,13 @@ use crate::event::{AgentEvent, ToolStatus, Usage, UsageScope};
 /// Without a model each turn begins with one more request that chooses one.
 const MODEL: &str = "gemini-2.5-pro";
 
+/// None of the project's MCP servers, which nobody is there to approve: only those of a name that none has.
+pub(super) const NO_MCP_SERVERS: [&str; 2] = ["--allowed-mcp-server-names", "none"];
+
 pub(super) fn invocation(request: &LaunchRequest) -> Invocation {
-    let mut args: Vec<String> =
-        ["--skip-trust", "-y", "-o", "stream-json", "-m"].map(str::to_owned).into();
+    let mut args: Vec<String> = ["--skip-trust", "-y"].map(str::to_owned).into();
+    args.extend(NO_MCP_SERVERS.map(str::to_owned));
+    args.extend(["-o", "stream-json", "-m"].map(str::to_owned));
     args.push(request.model.clone().unwrap_or_else(|| MODEL.to_owned()));
     if let Some(session) = &request.session {
         args.extend(["--resume".to_owned(), session.clone()]);

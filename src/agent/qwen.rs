@@ -3,11 +3,13 @@
 //! Tried with 0.15.10.
 
 use super::claude::Claude;
+use super::gemini::NO_MCP_SERVERS;
 use super::launch::{Invocation, LaunchRequest};
 
 pub(super) fn invocation(request: &LaunchRequest) -> Invocation {
-    let mut args: Vec<String> =
-        ["-y", "--auth-type", "openai", "-o", "stream-json"].map(str::to_owned).into();
+    let mut args = vec!["-y".to_owned()];
+    args.extend(NO_MCP_SERVERS.map(str::to_owned));
+    args.extend(["--auth-type", "openai", "-o", "stream-json"].map(str::to_owned));
     if let Some(model) = &request.model {
         args.extend(["-m".to_owned(), model.clone()]);
     }

@@ -1,7 +1,8 @@
 //! `/process/session`: shells that keep their state from one command to the next, with logs on disk.
 //!
 //! A session's files are `~/.daytona/sessions/SESSION/COMMAND/{cmd.sh,output.log,exit_code}`. They outlive the
-//! toolbox; sessions do not.
+//! toolbox; sessions do not. A log is kept whole until its session is deleted, however long it gets: the API
+//! hands logs out from their first byte, has no word for a gap, and clients count what they have seen.
 
 mod command;
 mod logs;
