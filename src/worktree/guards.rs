@@ -10,6 +10,7 @@ use super::Error;
 use super::Repo;
 use super::capture::{Note, Options};
 use super::private::write_if_new;
+use super::secrets;
 use crate::rel_path::{RelPath, escape};
 
 /// Looks at the untracked files that would travel for the first time: the ones git does not ignore. Tracked
@@ -17,11 +18,13 @@ use crate::rel_path::{RelPath, escape};
 pub fn untracked(repo: &Repo, fresh: &[Vec<u8>], options: &Options) -> Result<Vec<Note>, Error> {
     let mut notes = Vec::new();
     let mut sizes: Vec<(u64, &[u8])> = Vec::new();
+    let mut look = secrets::Look::default();
     for path in fresh {
-        let meta = repo.top().join(OsStr::from_bytes(path)).symlink_metadata();
-        sizes.push((meta.map_or(0, |m| m.len()), path));
+        let disk = repo.top().join(OsStr::from_bytes(path));
+        let size = disk.symlink_metadata().map_or(0, |m| m.len());
+        sizes.push((size, path));
         if let Ok(path) = RelPath::parse(path)
-            && looks_secret(path.file_name())
+            && look.finds(&disk, path.file_name(), size)
         {
             notes.push(Note::LooksSecret(path));
         }
@@ -127,44 +130,4 @@ pub fn unfinished(repo: &Repo) -> Option<&'static str> {
         ("REVERT_HEAD", "revert"),
     ];
     marks.into_iter().find(|(file, _)| repo.git_dir().join(file).exists()).map(|(_, what)| what)
-}
-
-/// Names under which keys and passwords usually lie.
-fn looks_secret(name: &[u8]) -> bool {
-    let name = name.to_ascii_lowercase();
-    let ends = |tail: &[u8]| name.ends_with(tail);
-    matches!(
-        &name[..],
-        b".env"
-            | b".npmrc"
-            | b".netrc"
-            | b".pypirc"
-            | b"credentials"
-            | b"credentials.json"
-            | b"id_rsa"
-            | b"id_ed25519"
-            | b"id_ecdsa"
-            | b"secrets.json"
-            | b"secrets.yaml"
-            | b"secrets.yml"
-    ) || (name.starts_with(b".env.")
-        && !ends(b".example")
-        && !ends(b".sample")
-        && !ends(b".template"))
-        || [&b".pem"[..], b".p12", b".pfx", b".keystore", b".jks", b".kdbx"].iter().any(|t| ends(t))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::looks_secret;
-
-    #[test]
-    fn keys_are_noticed_and_examples_are_not() {
-        for name in [".env", ".env.local", "server.pem", "ID_RSA", "credentials.json"] {
-            assert!(looks_secret(name.as_bytes()), "{name}");
-        }
-        for name in [".env.example", "environment.ts", "keys.md", "token.rs"] {
-            assert!(!looks_secret(name.as_bytes()), "{name}");
-        }
-    }
 }

@@ -20,6 +20,7 @@ mod look;
 pub mod patch;
 pub mod private;
 pub mod repo;
+mod secrets;
 mod seed;
 mod settings;
 pub mod store;

@@ -448,6 +448,17 @@ fn what_is_sent_is_chosen_guarded_and_told_by_the_command_too() {
     );
     let warned = |code: &str| ran.of_type("warning").iter().any(|e| e["code"] == code);
     assert!(warned("sync.secret") && warned("sync.special"), "{}", ran.stdout);
+    // A key is known by its form, too; what is ignored never travels and is not told.
+    let key = format!("token: ghp_{}\n", "a1".repeat(18));
+    cx.write("notes.md", &key);
+    cx.write("ignored.log", &key);
+    let told = |ran: &crate::support::context::Ran| -> Vec<String> {
+        let all = ran.of_type("warning").into_iter().filter(|e| e["code"] == "sync.secret");
+        all.map(|e| e["message"].as_str().unwrap().to_owned()).collect()
+    };
+    let ran = cx.agent("true", &["--json", "--exclude", "*.txt"]).exits(0);
+    assert!(told(&ran).iter().any(|m| m.contains("`notes.md`")), "{:?}", told(&ran));
+    assert!(!told(&ran).iter().any(|m| m.contains("ignored.log")), "{:?}", told(&ran));
     assert_eq!(cx.read("b.txt"), "1\n", "what was not sent is not missed");
     cx.write("huge.bin", &"x".repeat(3 << 20));
     let refused = cx.agent("true", &["--max-size", "2M"]).exits(65);
