@@ -27,13 +27,17 @@ failed() { say history failed "$(head -c 300 "$E" 2>/dev/null | base64 | tr -d '
 # in the agent's repository holds us up.
 limit=
 in_repo() { GIT_DIR=$R GIT_WORK_TREE=$W $limit git -c core.hooksPath=/dev/null -c core.fsmonitor=false -c gc.auto=0 "$@"; }
-# What was put there last is remembered as the content of HEAD and the commit.
+# What was put there last is remembered as the content of HEAD and the commit. While HEAD moves, `history.open`
+# holds the commit it moves to, the branch it leaves and the one it comes to.
 standing() { cat "$R/HEAD" && in_repo rev-parse -q --verify 'HEAD^{commit}'; }
 remember() { standing >"$S/history.n" 2>>"$E" && mv -f "$S/history.n" "$S/history"; }
+open() { sed -n "$1p" "$S/history.open" 2>/dev/null; }
+cut_short() { [ -s "$S/history.open" ] && [ "$(standing 2>/dev/null | sed -n 2p)" = "$(open 1)" ]; }
 untouched() {
   R=$G
   ! timeout 1 true 2>/dev/null || limit='timeout 15'
-  [ -d "$G" ] && [ ! -L "$G" ] && [ -f "$G/HEAD" ] && [ -s "$S/history" ] && [ "$(standing 2>/dev/null)" = "$(cat "$S/history")" ] || return 1
+  [ -d "$G" ] && [ ! -L "$G" ] && [ -f "$G/HEAD" ] && [ -s "$S/history" ] || return 1
+  [ "$(standing 2>/dev/null)" = "$(cat "$S/history")" ] || cut_short || return 1
   for busy in index.lock HEAD.lock MERGE_HEAD CHERRY_PICK_HEAD REVERT_HEAD BISECT_LOG rebase-merge rebase-apply; do
     [ ! -e "$G/$busy" ] || return 1
   done
@@ -77,11 +81,21 @@ add_objects() {
   done
   if [ -s "$H/marks" ]; then mv -f "$H/marks" "$R/shallow"; else rm -f "$R/shallow"; fi
 }
-# HEAD leaves its branch, the branch goes, the new one comes: names like `a` and `a/b` never meet.
+# HEAD leaves its branch, the branch goes, the new one comes: names like `a` and `a/b` never meet. A move that was
+# cut short is taken back to where HEAD has no branch.
 set_head() {
+  if cut_short; then
+    at=$(open 1)
+    in_repo update-ref --no-deref HEAD "$at" 2>>"$E" || return 1
+    for left in "$(open 2) $(sed -n 2p "$S/history")" "$(open 3) $at"; do
+      # Whoever moved that branch since keeps it.
+      [ "${left#* }" != "$(in_repo rev-parse -q --verify "${left%% *}")" ] || in_repo update-ref -d ${left%% *} 2>>"$E"
+    done
+  fi
   was=$(in_repo symbolic-ref -q HEAD)
   now=${HBRANCH:+refs/heads/$HBRANCH}
   [ -z "$now" ] || [ "$now" = "$was" ] || ! in_repo rev-parse -q --verify "$now" >/dev/null || return 2
+  printf '%s\n' "$HHEAD" "$was" "$now" >"$S/history.open.n" && mv -f "$S/history.open.n" "$S/history.open" || return 1
   in_repo update-ref --no-deref HEAD "$HHEAD" 2>>"$E" || return 1
   [ -z "$was" ] || in_repo update-ref -d "$was" 2>>"$E"
   [ -z "$now" ] || { in_repo update-ref "$now" "$HHEAD" && in_repo symbolic-ref HEAD "$now"; } 2>>"$E"
@@ -98,7 +112,7 @@ set_index() {
 }
 fill() {
   add_objects && set_head || return $?
-  set_index && remember && echo "$HID" >"$S/history.id"
+  set_index && remember && rm -f "$S/history.open" && echo "$HID" >"$S/history.id"
 }
 fresh() {
   rm -rf "$S"/dot.*; D="$S/dot.$$"
@@ -116,8 +130,14 @@ one_commit() {
   in_repo commit -q --no-verify --allow-empty -m 'The worktree as it was sent' 2>>"$E" && remember
 }
 minimal() { [ -e "$G" ] || [ -L "$G" ] || { HFORMAT=sha1; fresh one_commit; }; }
+# Whether it is there: this delivery came before, or one like it that could not say so.
+put_before() {
+  [ "$way" != fresh ] && [ "$(cat "$S/history.id" 2>/dev/null)" = "$HID" ] ||
+  { [ "$way" = stale ] && [ -e "$G" ] && [ "$(cat "$S/history")" = "${HBRANCH:+ref: refs/heads/}${HBRANCH:-$HHEAD}
+$HHEAD" ]; }
+}
 find_way
-if [ "$way" != fresh ] && [ "$(cat "$S/history.id" 2>/dev/null)" = "$HID" ]; then
+if put_before; then
   say history put
 elif [ -z "$HHEAD" ]; then
   minimal && say history minimal || failed

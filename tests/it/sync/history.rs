@@ -1,9 +1,11 @@
 //! The user's history as the agent sees it: same commits, same branch, nothing else of theirs.
 
+use sandbox_coder::daytona::script::Script;
 use sandbox_coder::sync::history::{self, Depth, Error, History, Known, PACK_MAX, Said, Wanted};
 use sandbox_coder::sync::push::{self, Pushed};
 use sandbox_coder::worktree::Repo;
 
+use super::kills;
 use super::trees::everywhere;
 use crate::support::context::TestContext;
 use crate::support::far::{Far, Pair, Tools};
@@ -245,6 +247,86 @@ fn a_step_delivered_twice_does_its_work_once() {
     }
 }
 
+/// Insists that HEAD and its branch are the user's and that nothing is changed: what a killed script could spoil.
+#[track_caller]
+fn same_head(pair: &Pair, turn: usize) {
+    for args in [&["rev-parse", "HEAD"][..], &["branch"], &["status", "--porcelain"]] {
+        let lines = pair.repo.git(args);
+        let ours = lines.lines().filter(|l| args != ["branch"] || l.starts_with('*'));
+        assert!(ours.eq(there(pair, args).lines()), "git {args:?} after {turn}");
+    }
+}
+
+/// Kills the step that moves a history on before every second of its commands. One repetition heals.
+fn killed_on_the_move(first: usize) {
+    let mut pair = Pair::new(three_commits(), Far::new());
+    assert_eq!(send(&mut pair, Depth::Shallow), Said::Put);
+    kills::count_calls(&pair.far);
+    for turn in (first..).step_by(2) {
+        // A commit on a branch of its own, so that each step has something to do.
+        pair.repo.git(&["switch", "-qc", &format!("b{turn}")]);
+        pair.repo.file("a", format!("{turn}\n")).commit();
+        let known = Known::load(&pair.near, SANDBOX).unwrap();
+        let wanted = wanted(&pair, Depth::Shallow);
+        let history = History::plan(&pair.near, &wanted, Some(&known), PACK_MAX).unwrap();
+        assert!(history.continues());
+        let mut script = Script::new();
+        history.add_to(&mut script);
+        let died = kills::dies_at(&pair.far, &script, turn);
+        // Whoever repeats it has made the history anew.
+        assert_eq!(send(&mut pair, Depth::Shallow), Said::Put, "after {turn}");
+        same_head(&pair, turn);
+        if !died {
+            assert!(turn > 20, "only {turn} commands");
+            break;
+        }
+    }
+    same_past(&pair);
+}
+
+#[test]
+fn a_history_killed_before_an_odd_command_is_healed() {
+    killed_on_the_move(1);
+}
+
+#[test]
+fn a_history_killed_before_an_even_command_is_healed() {
+    killed_on_the_move(2);
+}
+
+/// Kills the step that gives a new sandbox its history in the same way.
+fn killed_at_first(first: usize) {
+    let mut pair = Pair::new(three_commits(), Far::new());
+    let wanted = wanted(&pair, Depth::Shallow);
+    for turn in (first..).step_by(2) {
+        (pair.far, pair.base) = (Far::new(), None);
+        kills::count_calls(&pair.far);
+        pair.push();
+        let history = History::plan(&pair.near, &wanted, None, PACK_MAX).unwrap();
+        let mut script = Script::new();
+        history.add_to(&mut script);
+        let died = kills::dies_at(&pair.far, &script, turn);
+        let _ = std::fs::remove_file(pair.near.state_dir().join("history.json"));
+        assert_eq!(send(&mut pair, Depth::Shallow), Said::Put, "after {turn}");
+        same_head(&pair, turn);
+        if !died {
+            assert!(turn > 20, "only {turn} commands");
+            break;
+        }
+    }
+    same_past(&pair);
+}
+
+#[test]
+fn a_first_history_killed_before_an_odd_command_is_healed() {
+    killed_at_first(1);
+}
+
+#[test]
+fn a_first_history_killed_before_an_even_command_is_healed() {
+    killed_at_first(2);
+}
+
 #[test]
 fn a_long_history_is_cut_and_can_be_had_whole() {
     let repo = RepoBuilder::new();
@@ -410,7 +492,7 @@ fn a_sandbox_without_git_is_no_trouble() {
     let Some(far) = Far::with(Tools::Without("git")) else { return };
     let pair = Pair::new(three_commits(), far);
     let plan = History::plan(&pair.near, &wanted(&pair, Depth::Shallow), None, PACK_MAX).unwrap();
-    let mut script = sandbox_coder::daytona::script::Script::new();
+    let mut script = Script::new();
     plan.add_to(&mut script);
     assert_eq!(history::heard(&pair.far.run(&script)), Some(Said::Kept));
 }
