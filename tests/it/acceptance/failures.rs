@@ -174,7 +174,9 @@ fn a_run_finds_its_terminal_open_and_one_that_is_not_started_leaves_none() {
         let ran = cx.agent("echo it runs", &[]);
         assert_eq!(ran.stdout.contains("it runs"), !refuse, "{}", ran.stdout);
         assert_eq!(gate.0.lock().unwrap().terminals, 1);
-        let left = server.call("GET", &format!("/toolbox/{id}/process/pty"), "").json();
-        assert_eq!(left["sessions"], serde_json::json!([]), "{left}");
+        // Nobody waits long for it to be closed; on a slow machine it goes a little later.
+        let terminals = format!("/toolbox/{id}/process/pty");
+        let none = serde_json::json!({ "sessions": [] });
+        while server.call("GET", &terminals, "").json() != none {}
     }
 }
