@@ -61,7 +61,8 @@ type Lie = Box<dyn Fn(&str) -> String + Send>;
 /// A worktree whose sandbox has work to fetch, behind a proxy that replaces it.
 struct Liar {
     cx: TestContext,
-    lie: Arc<Mutex<Option<Lie>>>,
+    /// What is said instead of the answers to come, and how often.
+    lie: Arc<Mutex<Option<(u32, Lie)>>>,
     _server: TestServer,
 }
 
@@ -70,7 +71,7 @@ impl Liar {
         let mut cx = TestContext::new(&[("a", "1\n"), ("sub/s", "s\n")]);
         write(&cx.root().join("guard/file"), b"guarded\n");
         let server = TestServer::start();
-        let lie = Arc::<Mutex<Option<Lie>>>::default();
+        let lie = Arc::<Mutex<Option<(u32, Lie)>>>::default();
         let lies = lie.clone();
         let between = Between::start(&server.addr, move |call| {
             if !call.name.contains("/process/execute") || !call.body.contains("SBXOUT1") {
@@ -78,11 +79,13 @@ impl Liar {
             }
             let lies = lies.clone();
             Act::Change(Box::new(move |text| {
-                let Some(lie) = lies.lock().unwrap().take() else { return text };
+                let mut lies = lies.lock().unwrap();
+                let Some((times, lie)) = lies.take() else { return text };
                 let mut answer: serde_json::Value = serde_json::from_str(&text).unwrap();
                 let said = answer["result"].as_str().unwrap().to_owned();
                 let base = said.lines().find_map(|l| l.strip_prefix("SBX1 out ")).unwrap();
                 answer["result"] = lie(base.split(' ').next().unwrap()).into();
+                *lies = (times > 1).then_some((times - 1, lie));
                 answer.to_string()
             }))
         });
@@ -95,8 +98,19 @@ impl Liar {
     /// A pull that is lied to; nothing may change by it.
     #[track_caller]
     fn pull(&self, words: &str, lie: impl Fn(&str) -> String + Send + 'static) -> Ran {
+        self.pull_of(words, 1, lie)
+    }
+
+    /// A pull that is lied to so often.
+    #[track_caller]
+    fn pull_of(
+        &self,
+        words: &str,
+        times: u32,
+        lie: impl Fn(&str) -> String + Send + 'static,
+    ) -> Ran {
         let before = picture(self.cx.root());
-        *self.lie.lock().unwrap() = Some(Box::new(lie));
+        *self.lie.lock().unwrap() = Some((times, Box::new(lie)));
         let ran = self.cx.run(["pull"]);
         assert!(self.lie.lock().unwrap().is_none(), "{words}: {}", ran.stderr);
         nothing_changed(self.cx.root(), &before, words);
@@ -166,7 +180,7 @@ fn a_forged_content_or_a_damaged_result_changes_nothing() {
     let new: Claim<'static> = (b"new", "100644", b"x");
     let lies: Vec<(&str, i32, Lie)> = vec![
         ("a tree that the names do not add up to", 82, Box::new(move |base| forged(base, &[new]))),
-        ("another worktree's base", 81, Box::new(move |_| forged(&"2".repeat(40), &[new]))),
+        ("another worktree's base", 82, Box::new(move |_| forged(&"2".repeat(40), &[new]))),
         (
             "an archive cut short",
             83,
@@ -182,7 +196,8 @@ fn a_forged_content_or_a_damaged_result_changes_nothing() {
     ];
     let liar = Liar::new();
     for (words, code, lie) in lies {
-        let ran = liar.pull(words, lie);
+        // A base that is not known here is asked about once more.
+        let ran = liar.pull_of(words, if words.contains("base") { 2 } else { 1 }, lie);
         assert_eq!(ran.code, code, "{words}: {}", ran.stderr);
     }
 }
