@@ -24,6 +24,17 @@ async fn execute_merges_output_and_reports_the_code() {
 }
 
 #[tokio::test]
+async fn what_a_command_of_a_script_reads_is_the_rest_of_the_script() {
+    let toolbox = ToolboxUnderTest::start();
+    // Only some shells leave it to their commands.
+    let script = "[ -n \"$BASH_VERSION\" ] || { echo got this; echo and that; exit; }\n\
+        read x\nthis\necho got $x\ncat\nand that\n";
+    assert_eq!(run(&toolbox, script).await, (0, "got this\nand that\n".into()));
+    // More than a pipe holds, and not read by the command.
+    assert_eq!(run(&toolbox, &format!("exit 3\n{}", ": x\n".repeat(100_000))).await.0, 3);
+}
+
+#[tokio::test]
 async fn execute_does_not_wait_for_a_background_child() {
     let toolbox = ToolboxUnderTest::start();
     let (code, output) = run(&toolbox, "sleep 600 & echo $!").await;
