@@ -44,6 +44,11 @@ fn lists_of_differences() {
 }
 
 #[test]
+fn what_sandboxes_without_git_send() {
+    replay("plain", oracles::plain::check);
+}
+
+#[test]
 fn names() {
     replay("names", oracles::names::check);
 }

@@ -10,6 +10,7 @@ pub mod bytes;
 pub mod manifest;
 pub mod modules;
 pub mod names;
+pub mod plain;
 pub mod records;
 pub mod review;
 pub mod stream;

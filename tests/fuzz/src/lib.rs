@@ -17,6 +17,9 @@ mod source {
     /// Of it, only what reads and judges.
     pub mod sync {
         pub mod records;
+        pub mod plain {
+            pub mod reading;
+        }
         pub mod threats;
     }
 }
