@@ -41,7 +41,7 @@ impl Wanted {
     ) -> anyhow::Result<()> {
         if cx.config.fresh {
             let hint = "leave out `--fresh`, or leave out `--session`";
-            return Err(self.unknown(open, Some(hint))?);
+            return self.refuse(open, Some(hint));
         }
         let remembered =
             open.record.sandbox.as_ref().is_some_and(|r| r.provider == service.provider);
@@ -49,7 +49,7 @@ impl Wanted {
         if remembered || cx.until_signal(asking).await?.is_some() {
             return Ok(());
         }
-        Err(self.unknown(open, None)?)
+        self.refuse(open, None)
     }
 
     /// Looks whether it is in the sandbox, along with whether something else works there.
@@ -60,7 +60,7 @@ impl Wanted {
         ready: &Ready,
     ) -> anyhow::Result<()> {
         if ready.origin == Origin::Created {
-            return Err(self.unknown(open, None)?);
+            return self.refuse(open, None);
         }
         let ours = known(open, Some(&ready.sandbox.id))?.contains(&self.id);
         let question = self.places.filter(|_| !ours);
@@ -70,24 +70,24 @@ impl Wanted {
         match (look.living, look.kept) {
             (Some(record), _) => Err(safety::busy(&record)),
             // Not ours, and not there. Where nobody can tell, the agent will.
-            (None, Some(false)) => Err(self.unknown(open, None)?),
+            (None, Some(false)) => self.refuse(open, None),
             (None, _) => Ok(()),
         }
     }
 
-    fn unknown(&self, open: &Open, hint: Option<&str>) -> anyhow::Result<anyhow::Error> {
-        let here = open.record.sandbox.as_ref().map(|r| r.id.as_str());
-        let lost = known(open, None)?.contains(&self.id);
-        let message = match lost {
+    /// Fails, and names the conversations that there are unless there is a better hint.
+    fn refuse(&self, open: &Open, hint: Option<&str>) -> anyhow::Result<()> {
+        let message = match known(open, None)?.contains(&self.id) {
             true => format!("the sandbox that held the conversation `{}` is gone", self.id),
             false => format!("no conversation `{}` is known in this worktree's sandbox", self.id),
         };
         let failure = Failure::new(ErrorCode::AgentNoSession, message);
-        let known: Vec<String> = match here {
-            Some(id) => known(open, Some(id))?.into_iter().collect(),
-            None => Vec::new(),
+        let there = match &open.record.sandbox {
+            Some(sandbox) => known(open, Some(&sandbox.id))?,
+            None => BTreeSet::new(),
         };
-        Ok(match hint {
+        let known: Vec<String> = there.into_iter().collect();
+        Err(match hint {
             Some(hint) => failure.hint(hint),
             None if known.is_empty() => failure,
             None => failure.hint(format!("known are: {}", known.join(", "))),

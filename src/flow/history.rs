@@ -84,7 +84,11 @@ impl Past {
         ready: &Ready,
     ) -> anyhow::Result<()> {
         self.prepare(cx, &open.repo, true).await?;
-        cx.until_signal(async { Ok(self.send_ahead(cx, ready).await) }).await
+        let sending = async {
+            self.send_ahead(cx, ready).await;
+            Ok(())
+        };
+        cx.until_signal(sending).await
     }
 
     /// Sends a large history ahead and has it unpacked beside the workspace.
