@@ -246,6 +246,30 @@ mod tests {
     }
 
     #[test]
+    fn an_object_under_a_wrong_name_is_not_handed_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (repo, store) = store(dir.path());
+        let packed = blob_id(b"packed");
+        let mut pack = Pack::new(store.pack_dir()).unwrap();
+        pack.add(packed, b"forged").unwrap();
+        pack.finish().unwrap();
+        assert!(store.has(packed) && store.read_blob(packed).is_err());
+        assert!(store.copy_blob(packed, &mut io::sink()).is_err());
+        for (kind, byte) in [("blob", 1), ("tree", 2)] {
+            let id = Oid([byte; 20]);
+            let name = id.to_string();
+            let folder = repo.private_dir().join("objects").join(&name[..2]);
+            let mut zlib = ZlibEncoder::new(Vec::new(), Compression::none());
+            write!(zlib, "{kind} 0\0").unwrap();
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join(&name[2..]), zlib.finish().unwrap()).unwrap();
+            assert!(store.has(id));
+            assert!(store.read_blob(id).is_err() && store.read_tree(id).is_err(), "{kind}");
+            assert!(store.copy_blob(id, &mut io::sink()).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
     fn what_is_not_finished_or_not_much_leaves_no_pack() {
         let dir = tempfile::tempdir().unwrap();
         let (_, store) = store(dir.path());

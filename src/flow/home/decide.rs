@@ -47,7 +47,9 @@ pub fn decide(
     repo.still_there()?;
     let store = Store::open(repo)?;
     let captured = capture::capture(repo, capture_options).context("read the worktree")?;
-    let (base, local) = (store.read_tree(theirs.base)?, store.read_tree(captured.tree)?);
+    let base = store.read_tree(theirs.base)?;
+    let local =
+        if captured.tree == theirs.base { base.clone() } else { store.read_tree(captured.tree)? };
     // What is larger is neither text to merge nor a file of settings; its beginning says so.
     let most = merge::TEXT_MAX as u64 + 1;
     let content = |id: &Oid| store.read_start(*id, most).map_err(std::io::Error::other);
