@@ -190,9 +190,9 @@ error_codes! {
     /// Local and sandbox changes clash.
     SyncConflict = "sync.conflict" => Conflict, false, "`sandbox-coder pull --on-conflict keep-both|merge|ours|theirs` finishes without fetching again";
     /// The sandbox offered a name that would leave the worktree or touch `.git`.
-    PathUnsafe = "path.unsafe" => UnsafePath, false, "nothing was applied; the sandbox keeps its files for a look with `exec`";
+    PathUnsafe = "path.unsafe" => UnsafePath, false, "nothing was applied; `sandbox-coder exec --no-sync` looks at it over there, or takes it away before another `pull`";
     /// Two names that are one on this disk.
-    PathCollision = "path.collision" => Conflict, false, "rename one of them in the sandbox, then `pull`";
+    PathCollision = "path.collision" => Conflict, false, "rename one of them with `sandbox-coder exec --no-sync`, then `pull`";
     /// The agent is not known.
     AgentUnknown = "agent.unknown" => Usage, false, "known agents: opencode, claude, codex, gemini, qwen, command";
     /// The agent is not installed and could not be.

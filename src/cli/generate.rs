@@ -1,6 +1,7 @@
 //! Completions, manual page and reference pages, from the same definitions as the parser.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use clap::Command;
 
@@ -16,11 +17,34 @@ pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
     out
 }
 
-/// The manual page.
+/// The manual: one page with every command and the exit codes.
 pub fn man() -> std::io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    clap_mangen::Man::new(tree::command()).render(&mut out)?;
+    let root = clap_mangen::Man::new(tree::command());
+    root.render_title(&mut out)?;
+    root.render_name_section(&mut out)?;
+    root.render_synopsis_section(&mut out)?;
+    root.render_description_section(&mut out)?;
+    root.render_options_section(&mut out)?;
+    for command in tree::command().get_subcommands() {
+        let mut options = Vec::new();
+        clap_mangen::Man::new(command.clone()).render_options_section(&mut options)?;
+        let options = String::from_utf8_lossy(&options).replace(".SH ", ".SS ");
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        let name = command.get_name().to_uppercase();
+        write!(out, ".SH \"COMMAND {name}\"\n{}\n{options}", roff(&about))?;
+    }
+    writeln!(out, ".SH \"EXIT STATUS\"")?;
+    for exit in Exit::ALL {
+        writeln!(out, ".TP\n{}\n{}", exit.code(), roff(exit.meaning()))?;
+    }
+    root.render_extra_section(&mut out)?;
     Ok(out)
+}
+
+/// One line of words, safe from being read as a request to roff.
+fn roff(words: &str) -> String {
+    format!("\\&{}", words.replace('\\', "\\e").replace('-', "\\-"))
 }
 
 /// Every generated file of the repository with its content: `make gen` writes them, a test compares.

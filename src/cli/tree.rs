@@ -16,7 +16,7 @@ Examples:
 
 Without a Daytona key, sandboxes live on this machine. Every flag has a variable
 SANDBOX_CODER_<FLAG> and a key of the same name in the configuration files.
-Exit codes and JSON events: `man sandbox-coder`, docs/exit-codes.md, docs/json-events.md.";
+Exit codes: `sandbox-coder man`, docs/exit-codes.md. JSON events: docs/json-events.md.";
 
 /// The whole command line.
 pub fn command() -> Command {

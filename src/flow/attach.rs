@@ -51,7 +51,9 @@ pub async fn logs(
     let ready = cx.until_signal(reach(cx, &open, &service, &record)).await?;
     let run = RunRef::of(&ready.home, &record.id);
     lent::mask_lent(cx, &record).await;
-    if !following && !crate::run::state(&ready.toolbox, &run).await?.started {
+    // A run that is over and was never begun has nothing to wait for.
+    let waits = following && record.ended_at.is_none();
+    if !waits && !crate::run::state(&ready.toolbox, &run).await?.started {
         let message = format!("nothing is recorded of run `{}`", record.id);
         return Err(Failure::new(ErrorCode::RunNotFound, message).into());
     }

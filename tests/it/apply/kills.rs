@@ -1,17 +1,17 @@
 //! Killed at any moment: one rerun heals, and nothing is lost.
 
-use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sandbox_coder::tree::{Oid, Tree};
-use sandbox_coder::worktree::apply::{self, Objects, Site};
+use sandbox_coder::tree::Oid;
+use sandbox_coder::worktree::apply::{self, Site};
 
 use super::ground::{Files, Ground, Node, assert_same, f, p};
 use crate::support::dice::{Dice, scratch, setting};
+use crate::support::tripwire::{Tripwire, half};
 
 const GROUND: &str = "SANDBOX_CODER_TEST_GROUND";
 const OBJECT: &str = "SANDBOX_CODER_TEST_OBJECT";
@@ -25,42 +25,6 @@ enum When {
     After(Duration),
     /// When it asks for the content of this file, counted from none.
     Object(u64),
-}
-
-/// A store whose user is killed at one of its questions.
-struct Deadly<'o> {
-    inner: &'o dyn Objects,
-    left: Cell<u64>,
-}
-
-impl Objects for Deadly<'_> {
-    fn size(&self, id: &Oid) -> io::Result<Option<u64>> {
-        self.inner.size(id)
-    }
-
-    fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
-        if self.left.get() == 0 {
-            // Half of the bytes are written by then.
-            let bytes = self.inner.read(id)?;
-            out.write_all(&bytes[..bytes.len() / 2])?;
-            let me = rustix::process::getpid();
-            rustix::process::kill_process(me, rustix::process::Signal::KILL)?;
-        }
-        self.left.set(self.left.get() - 1);
-        self.inner.copy(id, out)
-    }
-
-    fn save(&self, bytes: &[u8]) -> io::Result<Oid> {
-        self.inner.save(bytes)
-    }
-
-    fn pin(&self, run: &str, tree: &Tree) -> io::Result<()> {
-        self.inner.pin(run, tree)
-    }
-
-    fn unpin(&self, run: &str) -> io::Result<()> {
-        self.inner.unpin(run)
-    }
 }
 
 /// Files of all kinds and what becomes of them.
@@ -97,8 +61,12 @@ fn victim() {
     let ground = Ground::at(Path::new(&root));
     let (before, after) = both();
     let plan = ground.plan("r1", &before, &after);
-    let objects =
-        Deadly { inner: &ground.store, left: Cell::new(setting(OBJECT, u64::from(u32::MAX))) };
+    let die = |id: &Oid, out: &mut dyn Write| {
+        half(&ground.store, id, out)?;
+        let me = rustix::process::getpid();
+        Ok(rustix::process::kill_process(me, rustix::process::Signal::KILL)?)
+    };
+    let objects = Tripwire::new(&ground.store, setting(OBJECT, u64::from(u32::MAX)), &die);
     let (top, state) = ground.site();
     let site = Site { top: &top, state: &state, objects: &objects, file_mode: true };
     let mut out = io::stdout();

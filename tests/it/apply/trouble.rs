@@ -1,45 +1,14 @@
 //! The disk says no.
 
-use std::cell::Cell;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use sandbox_coder::exit::ErrorCode;
-use sandbox_coder::tree::{Oid, Tree};
+use sandbox_coder::tree::Oid;
 use sandbox_coder::worktree::apply::{self, Error, Objects, Plan, Site};
 
 use super::ground::{Files, Ground, f, files};
-
-/// A store whose reader finds the disk full in the middle of the n-th file.
-struct Failing<'a> {
-    ground: &'a Ground,
-    left: Cell<usize>,
-    errno: i32,
-}
-
-impl Objects for Failing<'_> {
-    fn size(&self, id: &Oid) -> io::Result<Option<u64>> {
-        self.ground.store.size(id)
-    }
-    fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
-        if self.left.get() == 0 {
-            let bytes = self.ground.store.read(id)?;
-            out.write_all(&bytes[..bytes.len() / 2])?;
-            return Err(io::Error::from_raw_os_error(self.errno));
-        }
-        self.left.set(self.left.get() - 1);
-        self.ground.store.copy(id, out)
-    }
-    fn save(&self, bytes: &[u8]) -> io::Result<Oid> {
-        self.ground.store.save(bytes)
-    }
-    fn pin(&self, run: &str, tree: &Tree) -> io::Result<()> {
-        self.ground.store.pin(run, tree)
-    }
-    fn unpin(&self, run: &str) -> io::Result<()> {
-        self.ground.store.unpin(run)
-    }
-}
+use crate::support::tripwire::{Tripwire, half};
 
 fn both() -> (Files, Files) {
     let before =
@@ -62,7 +31,11 @@ fn a_full_disk_anywhere_leaves_whole_files_and_a_rerun_heals() {
             let ground = Ground::with(&before);
             let plan = ground.plan("r1", &before, &after);
             let (top, state) = ground.site();
-            let failing = Failing { ground: &ground, left: Cell::new(n), errno };
+            let full = |id: &Oid, out: &mut dyn Write| {
+                half(&ground.store, id, out)?;
+                Err(io::Error::from_raw_os_error(errno))
+            };
+            let failing = Tripwire::new(&ground.store, n, &full);
             let site = Site { top: &top, state: &state, objects: &failing, file_mode: true };
             let error = apply::apply(&site, &plan).unwrap_err();
             assert_eq!(error.code(), ErrorCode::HostIo);

@@ -15,4 +15,5 @@ pub mod server;
 pub mod small_disk;
 #[cfg(target_os = "linux")]
 pub mod toolbox;
+pub mod tripwire;
 pub mod unix_http;

@@ -3,11 +3,12 @@
 use sandbox_coder::daytona::script::Script;
 use sandbox_coder::rel_path::escape;
 use sandbox_coder::sync::pull;
-use sandbox_coder::sync::push::{self, Pushed};
+use sandbox_coder::sync::push::Pushed;
 use sandbox_coder::tree::Mode;
 use sandbox_coder::worktree::store::tree_id;
 
 use super::kills;
+use super::refusals::{ALREADY, OK, of_two_one_waits, pair};
 use crate::support::far::{Far, Pair, Tools};
 use crate::support::repo::{RepoBuilder, listing};
 
@@ -21,8 +22,6 @@ fn without_git(test: impl Fn(Far)) {
     }
 }
 
-const OK: Pushed = Pushed::Ok { already: false, aside: None };
-const ALREADY: Pushed = Pushed::Ok { already: true, aside: None };
 const NOTHING: [&str; 0] = [];
 
 #[test]
@@ -236,25 +235,7 @@ fn a_pull_killed_on_its_way_is_repeated() {
 
 #[test]
 fn of_two_deliveries_at_the_same_time_one_waits() {
-    without_git(|far| {
-        let repo = RepoBuilder::new();
-        repo.file("a", "1").file("b/c", "1");
-        let mut pair = Pair::new(repo, far);
-        for n in 0..2 {
-            pair.repo.file("a", format!("{n}"));
-            let push = pair.plan();
-            let script = pair.far.script_of(&push);
-            let both = [pair.far.start(&script), pair.far.start(&script)];
-            let heard = both.map(|child| {
-                let out = child.wait_with_output().unwrap();
-                push::heard(&String::from_utf8_lossy(&out.stdout)).unwrap()
-            });
-            assert!(heard.contains(&OK), "{heard:?}");
-            assert!(heard.iter().all(|h| [OK, ALREADY, Pushed::Busy].contains(h)), "{heard:?}");
-            pair.base = Some(push.to);
-            pair.same();
-        }
-    });
+    without_git(|far| of_two_one_waits(pair(far), 2));
 }
 
 #[test]

@@ -10,14 +10,14 @@ use super::trees::everywhere;
 use crate::support::far::{Far, Pair, Tools};
 use crate::support::repo::{RepoBuilder, listing};
 
-fn pair(far: Far) -> Pair {
+pub(super) fn pair(far: Far) -> Pair {
     let repo = RepoBuilder::new();
     repo.file("a", "1").file("b/c", "1");
     Pair::new(repo, far)
 }
 
-const OK: Pushed = Pushed::Ok { already: false, aside: None };
-const ALREADY: Pushed = Pushed::Ok { already: true, aside: None };
+pub(super) const OK: Pushed = Pushed::Ok { already: false, aside: None };
+pub(super) const ALREADY: Pushed = Pushed::Ok { already: true, aside: None };
 
 #[test]
 fn work_that_was_never_fetched_is_not_written_over() {
@@ -75,24 +75,28 @@ fn a_push_may_arrive_twice() {
     });
 }
 
+/// Delivers each of some pushes twice at the same time: one does the work, the other waits or is told to.
+pub(super) fn of_two_one_waits(mut pair: Pair, pushes: usize) {
+    for n in 0..pushes {
+        pair.repo.file("a", format!("{n}"));
+        let push = pair.plan();
+        let script = pair.far.script_of(&push);
+        let both = [pair.far.start(&script), pair.far.start(&script)];
+        let heard = both.map(|child| {
+            let out = child.wait_with_output().unwrap();
+            push::heard(&String::from_utf8_lossy(&out.stdout)).unwrap()
+        });
+        assert!(heard.contains(&OK), "{heard:?}");
+        assert!(heard.iter().all(|h| [OK, ALREADY, Pushed::Busy].contains(h)), "{heard:?}");
+        pair.base = Some(push.to);
+        pair.same();
+    }
+}
+
 #[test]
 fn of_two_at_the_same_time_one_waits() {
     for far in [Far::new(), Far::with(Tools::Without("flock")).unwrap()] {
-        let mut pair = pair(far);
-        for n in 0..6 {
-            pair.repo.file("a", format!("{n}"));
-            let push = pair.plan();
-            let script = pair.far.script_of(&push);
-            let both = [pair.far.start(&script), pair.far.start(&script)];
-            let heard = both.map(|child| {
-                let out = child.wait_with_output().unwrap();
-                push::heard(&String::from_utf8_lossy(&out.stdout)).unwrap()
-            });
-            assert!(heard.contains(&OK), "{heard:?}");
-            assert!(heard.iter().all(|h| [OK, ALREADY, Pushed::Busy].contains(h)), "{heard:?}");
-            pair.base = Some(push.to);
-            pair.same();
-        }
+        of_two_one_waits(pair(far), 6);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Both sides of one worktree, moved only by the product's own code, and all that is owed to anybody.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,6 +23,7 @@ use super::sandbox::{self, Near, Sandbox};
 use crate::support::dice::{Dice, scratch};
 use crate::support::far::Tools;
 use crate::support::repo::listing;
+use crate::support::tripwire::Tripwire;
 
 pub struct World<'l> {
     dir: tempfile::TempDir,
@@ -437,7 +437,11 @@ impl<'l> World<'l> {
             let applied = self.in_site(&good, |site| apply::apply(site, plan)).unwrap();
             return (std::iter::once(applied).chain(resume()).collect(), false);
         }
-        let bad = Tripwire { inner: &good, left: Cell::new(left), dies };
+        let trip = |_: &Oid, _: &mut dyn Write| match dies {
+            true => resume_unwind(Box::new("killed")),
+            false => Err(io::Error::other("the store fails")),
+        };
+        let bad = Tripwire::new(&good, left, &trip);
         let tried =
             catch_unwind(AssertUnwindSafe(|| self.in_site(&bad, |site| apply::apply(site, plan))));
         let resumed = resume();
@@ -647,40 +651,4 @@ fn typed_over(mut files: Files, (path, node): &(Vec<u8>, Option<Node>)) -> Files
         None => files.remove(path),
     };
     files
-}
-
-/// A store that fails, or takes the whole process with it, after so many objects.
-struct Tripwire<'o> {
-    inner: &'o dyn Objects,
-    left: Cell<u64>,
-    dies: bool,
-}
-
-impl Objects for Tripwire<'_> {
-    fn size(&self, id: &Oid) -> io::Result<Option<u64>> {
-        self.inner.size(id)
-    }
-
-    fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
-        match self.left.get() {
-            0 if self.dies => resume_unwind(Box::new("killed")),
-            0 => Err(io::Error::other("the store fails")),
-            n => {
-                self.left.set(n - 1);
-                self.inner.copy(id, out)
-            }
-        }
-    }
-
-    fn save(&self, bytes: &[u8]) -> io::Result<Oid> {
-        self.inner.save(bytes)
-    }
-
-    fn pin(&self, run: &str, tree: &Tree) -> io::Result<()> {
-        self.inner.pin(run, tree)
-    }
-
-    fn unpin(&self, run: &str) -> io::Result<()> {
-        self.inner.unpin(run)
-    }
 }
