@@ -216,18 +216,21 @@ fn is_older(theirs: &str, ours: &str) -> bool {
     parts(theirs) < parts(ours)
 }
 
-/// Asks the server on the card to leave, if it still holds the directory, and waits until it has.
+/// Asks the server on the card to leave, if it still holds the directory, and waits until it has. One that is on
+/// its way out already has no card or does not answer, and holds the directory a moment longer.
 async fn retire(options: &DaemonOptions) {
-    let Some(card) = card(&options.data_dir) else { return };
-    if !answers(&card).await {
-        return;
+    let mut limit = HEALTH;
+    if let Some(card) = card(&options.data_dir)
+        && answers(&card).await
+    {
+        let pid = i32::try_from(card.pid).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            // It answered with its key, so this is still its pid.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        limit = START;
     }
-    let pid = i32::try_from(card.pid).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        // It answered with its key, so this is still its pid.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    }
-    let _ = tokio::time::timeout(START, hold(options.data_dir.join("server.lock"))).await;
+    let _ = tokio::time::timeout(limit, hold(options.data_dir.join("server.lock"))).await;
 }
 
 /// Takes a file lock, however long others hold it.
