@@ -110,7 +110,7 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
 
 /// Sends the worktree and starts the run. From before the first byte leaves, the sandbox counts as holding
 /// work: the agent may be started by a request whose answer is lost. For a run that will be `followed` a
-/// terminal is opened meanwhile, unless so much is sent that it would wait for long.
+/// terminal is opened meanwhile.
 pub async fn launch_run(
     cx: &Context,
     open: &mut Open,
@@ -123,8 +123,7 @@ pub async fn launch_run(
     home::mark_unpulled(cx, open, &ready.sandbox.id, true)?;
     cx.told().not_started = false;
     resume_with(cx, &["attach", &cx.run]);
-    let soon = followed && open.repo.base(&ready.sandbox.id)?.is_some();
-    let ahead = soon.then(|| Ahead::open(&ready.toolbox));
+    let ahead = followed.then(|| Ahead::open(&ready.toolbox));
     let failure = match send::send(cx, open, ready, Some(start)).await {
         Ok(Sent::Yes) => return Ok(ahead),
         Ok(Sent::Clash(home)) => {
