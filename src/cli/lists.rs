@@ -116,6 +116,11 @@ fn status_text(status: &list::Status) -> String {
             out.push_str(&format!("sandbox   {} ({}{apart})\n", sandbox.name, status.provider));
             out.push_str(&format!("id        {}\nstate     {}\n", sandbox.id, sandbox.state));
         }
+        None if status.unreachable.is_some() => {
+            let why = status.unreachable.as_deref().unwrap_or_default();
+            let why = crate::rel_path::escape_message(why);
+            out.push_str(&format!("sandbox   cannot be asked: {why}\n"));
+        }
         None => out.push_str(&format!(
             "sandbox   none yet; it will be {} ({}{apart})\n",
             status.sandbox_name, status.provider

@@ -67,6 +67,8 @@ pub struct Status {
     /// That result.
     pub held_result: Option<Held>,
     pub runs: Vec<RunRecord>,
+    /// Why the sandbox is not told: its service could not be asked. Everything else lies on this side.
+    pub unreachable: Option<String>,
 }
 
 /// All sandboxes of ours.
@@ -86,29 +88,47 @@ pub async fn sandboxes(cx: &Context) -> anyhow::Result<Vec<Listed>> {
     Ok(found.into_iter().map(Listed::from).collect())
 }
 
-/// This worktree's state.
+/// This worktree's state. When its service cannot be asked while a result waits here for a decision, that is told
+/// alone: it needs nobody else.
 pub async fn status(cx: &Context) -> anyhow::Result<Status> {
     let open = Open::unlocked(cx).await?;
-    let service = Service::connect(cx).await?;
-    let mut found = sandbox::existing(cx, &open, &service).await?;
-    if let Some(sandbox) = &mut found {
-        awake::release(&service, &open.memory, sandbox, &cx.run).await;
-    }
+    let (service, found, unreachable) = match there(cx, &open).await {
+        Ok((service, found)) => (Some(service), found, None),
+        Err(error) if open.record.held.is_some() => (None, None, Some(format!("{error:#}"))),
+        Err(error) => return Err(error),
+    };
     let record = open.record.sandbox.as_ref();
+    let (provider, isolation, network) = match service {
+        Some(service) => (service.provider, service.isolation, service.network),
+        None => {
+            (record.map(|r| r.provider.clone()).unwrap_or_default(), String::new(), String::new())
+        }
+    };
+    let possible = found.is_some() || unreachable.is_some();
     Ok(Status {
         worktree: open.record.worktree.clone(),
         branch: open.head.branch.clone(),
-        provider: service.provider.clone(),
-        isolation: service.isolation.clone(),
-        network: service.network.clone(),
+        provider,
+        isolation,
+        network,
         sandbox_name: open.sandbox_name(cx),
-        unpulled: found.is_some()
-            && record.is_some_and(|r| r.unpulled || open.memory.is_touched(&r.id)),
+        unpulled: possible && record.is_some_and(|r| r.unpulled || open.memory.is_touched(&r.id)),
         held: open.record.held.is_some(),
         held_result: open.record.held.clone(),
         sandbox: found.map(Listed::from),
         runs: open.memory.runs()?,
+        unreachable,
     })
+}
+
+/// The service, and this worktree's sandbox as it says.
+async fn there(cx: &Context, open: &Open) -> anyhow::Result<(Service, Option<Sandbox>)> {
+    let service = Service::connect(cx).await?;
+    let mut found = sandbox::existing(cx, open, &service).await?;
+    if let Some(sandbox) = &mut found {
+        awake::release(&service, &open.memory, sandbox, &cx.run).await;
+    }
+    Ok((service, found))
 }
 
 /// The snapshots, all of them.

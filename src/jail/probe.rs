@@ -14,13 +14,35 @@ pub struct Refusal {
     pub what: String,
     /// What the reader can do.
     pub hint: String,
+    /// Nothing was refused: this machine or process has no file handles left to try.
+    pub exhausted: bool,
+}
+
+impl Refusal {
+    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: hint.into(), exhausted: false }
+    }
+
+    /// Whether `errno` says that no more files can be opened.
+    fn exhausts(errno: i32) -> bool {
+        matches!(errno, libc::EMFILE | libc::ENFILE)
+    }
+
+    fn exhausted(failure: &dyn std::fmt::Display) -> Self {
+        let what = format!("no more files can be opened ({failure})");
+        Self { exhausted: true, ..Self::new(what, "`ulimit -n 1024` or more allows them") }
+    }
 }
 
 /// Starts a real sandbox once, with every step, and explains the first refusal. `binary` is our own.
 pub fn probe(binary: &Path) -> Result<(), Refusal> {
-    let dir = tempfile::tempdir().map_err(|error| Refusal {
-        what: format!("no temporary directory can be made: {error}"),
-        hint: "make the directory named by TMPDIR writable".to_owned(),
+    let exhausted = |error: &std::io::Error| error.raw_os_error().is_some_and(Refusal::exhausts);
+    let dir = tempfile::tempdir().map_err(|error| match exhausted(&error) {
+        true => Refusal::exhausted(&error),
+        false => Refusal::new(
+            format!("no temporary directory can be made: {error}"),
+            "make the directory named by TMPDIR writable",
+        ),
     })?;
     let mut spec = Spec::new("probe", Isolation::Namespaces, &dir.path().join("p"), binary);
     spec.argv = vec!["/bin/true".to_owned()];
@@ -30,10 +52,10 @@ pub fn probe(binary: &Path) -> Result<(), Refusal> {
     match outcome {
         Ok(_) => Ok(()),
         Err(LifeError::Start { failure, .. }) => Err(explain(&failure, &Machine::look())),
-        Err(other) => Err(Refusal {
-            what: other.to_string(),
-            hint: "this is not about permissions; please report it".to_owned(),
-        }),
+        Err(LifeError::Io(error)) if exhausted(&error) => Err(Refusal::exhausted(&error)),
+        Err(other) => {
+            Err(Refusal::new(other.to_string(), "this is not about permissions; please report it"))
+        }
     }
 }
 
@@ -72,7 +94,10 @@ impl Machine {
 const OTHERWISE: &str = "`--provider docker` uses a container engine instead";
 
 fn explain(failure: &Failure, machine: &Machine) -> Refusal {
-    let refusal = |what: &str, hint: String| Refusal { what: format!("{what} ({failure})"), hint };
+    if Refusal::exhausts(failure.errno) {
+        return Refusal::exhausted(failure);
+    }
+    let refusal = |what: &str, hint: String| Refusal::new(format!("{what} ({failure})"), hint);
     let denied = matches!(failure.errno, libc::EPERM | libc::EACCES);
     let early = matches!(
         failure.stage,
@@ -143,6 +168,7 @@ mod tests {
             (Stage::Proc, libc::EPERM, &plain, "container"),
             (Stage::Source, libc::ENOSYS, &plain, "5.12"),
             (Stage::Bind, libc::EINVAL, &plain, "--provider docker"),
+            (Stage::Source, libc::EMFILE, &docker, "ulimit -n"),
         ];
         for (stage, errno, machine, word) in table {
             let told = explain(&Failure { stage, errno, detail: String::new() }, machine);

@@ -84,6 +84,9 @@ pub enum Error {
     /// The new server said why it does not run.
     #[error("the local server did not start: {0}")]
     Failed(String),
+    /// The new server found this machine's disk or limits in its way.
+    #[error("the local server did not start: {0}")]
+    Host(String),
     /// It said nothing in time.
     #[error("the local server did not answer within {}s; its log is `{}`", START.as_secs(), .0.display())]
     Silent(PathBuf),
@@ -93,7 +96,7 @@ impl Error {
     /// The stable code of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Error::Io { .. } => ErrorCode::HostIo,
+            Error::Io { .. } | Error::Host(_) => ErrorCode::HostIo,
             Error::OtherIsolation { .. } | Error::Failed(_) | Error::Silent(_) => {
                 ErrorCode::LocalServer
             }
@@ -255,6 +258,8 @@ async fn hold(path: PathBuf) -> Result<File, Error> {
 enum Word {
     Ready(Card),
     Failed(String),
+    /// This machine's disk or limits are in the way.
+    Host(String),
 }
 
 fn spawn(options: &DaemonOptions) -> Result<Endpoint, Error> {
@@ -291,6 +296,7 @@ fn spawn(options: &DaemonOptions) -> Result<Endpoint, Error> {
     match serde_json::from_str(&line) {
         Ok(Word::Ready(card)) => Ok(card.endpoint()),
         Ok(Word::Failed(why)) => Err(Error::Failed(why)),
+        Ok(Word::Host(why)) => Err(Error::Host(why)),
         Err(_) => Err(Error::Failed(format!(
             "it ended without a word; its log is `{}`",
             log_path.display()
@@ -312,23 +318,23 @@ pub fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match (options, runtime) {
         (Ok(options), Ok(runtime)) => runtime.block_on(serve(options)),
-        (Err(err), _) => Err(err),
-        (_, Err(err)) => Err(err.to_string()),
+        (Err(err), _) => Err(Word::Failed(err)),
+        (_, Err(err)) => Err(Word::Host(err.to_string())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            say(&Word::Failed(why));
+            say(&why);
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(options: DaemonOptions) -> Result<(), String> {
+async fn serve(options: DaemonOptions) -> Result<(), Word> {
     use tokio::signal::unix::{SignalKind, signal};
-    let text = |err: std::io::Error| err.to_string();
-    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
+    let host = |err: std::io::Error| Word::Host(err.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(host)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(host)?;
     let (listen, api_key) = inherited(&options.data_dir);
     let running = Server::bind(ServeOptions {
         listen,
@@ -341,7 +347,10 @@ async fn serve(options: DaemonOptions) -> Result<(), String> {
         clock: super::Clock::System,
     })
     .await
-    .map_err(|err| err.to_string())?;
+    .map_err(|err| match err.code() {
+        ErrorCode::HostIo => Word::Host(err.to_string()),
+        _ => Word::Failed(err.to_string()),
+    })?;
     let card = Card {
         addr: running.addr.to_string(),
         api_url: running.api_url(),
@@ -351,8 +360,8 @@ async fn serve(options: DaemonOptions) -> Result<(), String> {
         isolation: options.isolation,
     };
     let path = options.data_dir.join("server.json");
-    let json = serde_json::to_vec(&card).map_err(|err| err.to_string())?;
-    store::write_private(&path, &json).map_err(text)?;
+    let json = serde_json::to_vec(&card).map_err(|err| Word::Failed(err.to_string()))?;
+    store::write_private(&path, &json).map_err(host)?;
     say(&Word::Ready(card));
     let stop = running.stop.clone();
     tokio::spawn(async move {

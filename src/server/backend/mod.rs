@@ -21,6 +21,9 @@ pub enum Error {
     /// The machine does not allow this isolation.
     #[error("isolated sandboxes are not possible here: {}; {}", .0.what, .0.hint)]
     Refused(Refusal),
+    /// Whether it does cannot be found out: no more files can be opened.
+    #[error("{}; {}", .0.what, .0.hint)]
+    Exhausted(Refusal),
     /// Starting, finding or stopping failed.
     #[error(transparent)]
     Life(#[from] LifeError),
@@ -34,6 +37,7 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Error::Refused(_) => ErrorCode::IsolationUnavailable,
+            Error::Exhausted(_) => ErrorCode::HostIo,
             Error::Life(_) => ErrorCode::SandboxErrored,
             Error::Cut => ErrorCode::Internal,
         }
@@ -88,7 +92,11 @@ impl Backend {
             Isolation::None => Ok(Backend::None),
             Isolation::Namespaces => {
                 let binary = binary.to_owned();
-                blocking(move || probe::probe(&binary).map_err(Error::Refused)).await?;
+                let told = |refusal: Refusal| match refusal.exhausted {
+                    true => Error::Exhausted(refusal),
+                    false => Error::Refused(refusal),
+                };
+                blocking(move || probe::probe(&binary).map_err(told)).await?;
                 Ok(Backend::Namespaces)
             }
         }

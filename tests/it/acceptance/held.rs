@@ -89,8 +89,12 @@ fn it_is_finished_while_its_sandbox_sleeps_and_the_decision_holds_when_that_wake
 
 #[test]
 fn it_is_finished_while_the_service_is_out_of_reach() {
-    let Clash { cx, server, .. } = Clash::new();
+    let clash = Clash::new();
+    let run = clash.status()["held_result"]["run"].as_str().unwrap().to_owned();
+    let Clash { cx, server, .. } = clash;
     drop(server);
+    let text = cx.run(["status"]).exits(0).stdout;
+    assert!(text.contains("cannot be asked") && text.contains(&run), "{text}");
     let ran = cx.run(["pull", "--json", "--on-conflict", "theirs"]).exits(0);
     assert_eq!((cx.read("both"), cx.read("new")), ("theirs\n".into(), "new\n".into()));
     Clash::told(&ran, "cannot be asked");
