@@ -9,7 +9,7 @@ THREADS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
 CASES ?= 10000
 KILLS ?= 2000
 
-.PHONY: help build demo test model kills check fmt lint doc deny gen agents agents-all sdk soak bench clean install
+.PHONY: help build demo test model kills power check fmt lint doc deny gen agents agents-all sdk soak bench clean install
 
 help:            ## show the targets
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | sort
@@ -35,6 +35,9 @@ model:           ## hold many more random worktrees against the model of a sync 
 kills:           ## kill many more syncs and applies half-way (KILLS=2000 on each side)
 	SANDBOX_CODER_KILLS=$(KILLS) $(if $(SEED),SANDBOX_CODER_SEED=$(SEED)) \
 	  $(CARGO) test --locked --test it kills:: -- --nocapture
+
+power: build     ## cut the power in the middle of many pulls (CUTS=100, SEED=1); needs root for loop mounts
+	tests/power/run $(BIN)
 
 check: fmt lint doc test deny   ## all that CI checks
 
