@@ -5,7 +5,9 @@
 //! with the rest alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -34,6 +36,8 @@ pub(super) struct Look {
     pub(super) special: Vec<Vec<u8>>,
     /// The folders that were looked into.
     pub(super) folders: Vec<Vec<u8>>,
+    /// The first thing that could not be looked at. What cannot be seen is not gone.
+    unreadable: Option<(Vec<u8>, io::Error)>,
 }
 
 /// Looks into the folders that hold what the index has. In `others`, that hold nothing of it, only for what
@@ -59,18 +63,23 @@ pub(super) fn look(
         }
         look
     };
-    if entries.len() < FEW {
-        return Ok(work());
+    let look = if entries.len() < FEW { work() } else { by_several(&work) };
+    match look.unreadable {
+        Some((path, e)) => Err(Error::io(&top.join(OsStr::from_bytes(&path)), e)),
+        None => Ok(look),
     }
+}
+
+fn by_several(work: &(impl Fn() -> Look + Sync)) -> Look {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-    Ok(std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let mut all = work();
         for other in others {
             all.add(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
         all
-    }))
+    })
 }
 
 /// The files of each folder, sorted by name; folders that hold only folders are there, too.
@@ -102,12 +111,17 @@ impl Looker<'_> {
     fn look_into(&self, folder: &[u8], files: Option<&[&Entry<'_>]>, look: &mut Look) {
         let dir = match self.open(folder) {
             Ok(dir) => dir,
-            Err(e) => {
+            // What lies there instead is seen from the folder above.
+            Err(e) if is_no_folder(&e) => {
                 look.gone.extend(files.into_iter().flatten().map(|file| file.path.to_vec()));
-                // What lies there instead is seen from the folder above.
-                if !is_no_folder(&e) {
-                    look.unknown.push(folder.to_vec());
-                }
+                return;
+            }
+            Err(_) if files.is_none() => {
+                look.unknown.push(folder.to_vec());
+                return;
+            }
+            Err(e) => {
+                look.unreadable.get_or_insert((folder.to_vec(), e));
                 return;
             }
         };
@@ -117,6 +131,9 @@ impl Looker<'_> {
                 Ok(Some(now)) if is_entry(FileType::from_raw_mode(now.st_mode)) => {
                     look.latest = look.latest.max(changed_at(&now));
                     look.doubtful.push(file.path.to_vec());
+                }
+                Err(e) if !is_no_folder(&e) => {
+                    look.unreadable.get_or_insert((file.path.to_vec(), e));
                 }
                 _ => look.gone.push(file.path.to_vec()),
             }
@@ -128,8 +145,12 @@ impl Looker<'_> {
                 look.unknown.push(join(folder, name));
             }
         });
-        if listed.is_err() {
-            look.unknown.push(folder.to_vec());
+        match listed {
+            Ok(()) => {}
+            Err(_) if files.is_none() => look.unknown.push(folder.to_vec()),
+            Err(e) => {
+                look.unreadable.get_or_insert((folder.to_vec(), e));
+            }
         }
         look.folders.push(folder.to_vec());
     }
@@ -160,6 +181,7 @@ impl Look {
         self.unknown.extend(other.unknown);
         self.special.extend(other.special);
         self.folders.extend(other.folders);
+        self.unreadable = self.unreadable.take().or(other.unreadable);
     }
 }
 
@@ -179,6 +201,7 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::worktree::git::{git_command, must};
+    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
     fn text(mut paths: Vec<Vec<u8>>) -> String {
         paths.sort();
@@ -252,5 +275,35 @@ mod tests {
             "a-b/c/new deep/y emptied ignored kept link linked moved/y new swap"
         );
         assert_eq!(text(found.special), "a-b/c/d emptied/pipe old/pipe");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path();
+        let git = |args: &[&str]| must("git", git_command(top).args(args)).unwrap();
+        git(&["init", "-q"]);
+        std::fs::create_dir(top.join("closed")).unwrap();
+        std::fs::write(top.join("closed/x"), "x").unwrap();
+        git(&["add", "."]);
+        let index = Index::read(&top.join(".git/index")).unwrap();
+        let entries = index.entries().unwrap();
+        // No folder is closed to who may override all modes.
+        let mine = capabilities(None).unwrap();
+        let fewer = CapabilitySets { effective: CapabilitySet::empty(), ..mine };
+        set_capabilities(None, fewer).unwrap();
+        for mode in [0o000, 0o400, 0o300] {
+            let set = |mode| {
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+                std::fs::set_permissions(top.join("closed"), mode).unwrap();
+            };
+            set(mode);
+            let looked = look(top, &index, &entries, &BTreeSet::new(), true);
+            set(0o700);
+            assert!(
+                matches!(&looked, Err(Error::Io { path, .. }) if path.starts_with(top.join("closed"))),
+                "{mode:o}: {looked:?}"
+            );
+        }
     }
 }
