@@ -26,7 +26,16 @@ pub fn merge(base: &[u8], ours: &[u8], theirs: &[u8]) -> io::Result<Option<Vec<u
 
 /// Both changes in one text, markers around the lines where they clash.
 pub fn marked(base: &[u8], ours: &[u8], theirs: &[u8]) -> io::Result<Vec<u8>> {
-    Ok(run(base, ours, theirs)?.content().to_vec())
+    let mut text = run(base, ours, theirs)?.content().to_vec();
+    // The library gives an empty side no label. All the other side's lines then clash, in one piece.
+    if ours.is_empty() && text.starts_with(b"<<<<<<<\n") {
+        text.splice(7..7, *b" local");
+    }
+    if theirs.is_empty() && text.ends_with(b"\n>>>>>>>\n") {
+        let end = text.len() - 1;
+        text.splice(end..end, *b" sandbox");
+    }
+    Ok(text)
 }
 
 fn run(base: &[u8], ours: &[u8], theirs: &[u8]) -> io::Result<git2::MergeFileResult> {
@@ -64,6 +73,15 @@ mod tests {
         assert_eq!(merge(base, b"x\n2\n3\n4\n5\n", b"y\n2\n3\n4\n5\n").unwrap(), None);
         let text = marked(base, b"x\n2\n3\n4\n5\n", b"y\n2\n3\n4\n5\n").unwrap();
         assert_eq!(text, b"<<<<<<< local\nx\n=======\ny\n>>>>>>> sandbox\n2\n3\n4\n5\n");
+    }
+
+    #[test]
+    fn an_emptied_side_has_its_label_too() {
+        let base = b"1\n2\n3\n";
+        let text = marked(base, b"", b"1\ntwo\n3\n").unwrap();
+        assert_eq!(text, b"<<<<<<< local\n=======\n1\ntwo\n3\n>>>>>>> sandbox\n");
+        let text = marked(base, b"1\ntwo\n3\n", b"").unwrap();
+        assert_eq!(text, b"<<<<<<< local\n1\ntwo\n3\n=======\n>>>>>>> sandbox\n");
     }
 
     #[test]
