@@ -25,6 +25,7 @@ mod seed;
 mod settings;
 pub mod store;
 pub mod strangers;
+mod torn;
 pub mod undo;
 
 pub use repo::Repo;

@@ -70,6 +70,7 @@ impl Repo {
             }
         }
         make_private(&self.state_dir())?;
+        super::torn::remove(self.private_dir()).map_err(|e| Error::io(self.private_dir(), e))?;
         self.configure()?;
         self.prepared.store(true, Ordering::Release);
         Ok(())

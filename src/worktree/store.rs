@@ -57,6 +57,12 @@ impl Store {
         git
     }
 
+    /// Waits until every object written so far is on the disk. What another side is told of has to survive here.
+    pub fn sync_all(&self) -> Result<(), Error> {
+        let all = super::confined::Root::open(&self.dir).and_then(|dir| dir.sync_all());
+        all.map_err(|e| Error::io(&self.dir, e))
+    }
+
     /// Whether an object is here.
     pub fn has(&self, id: Oid) -> bool {
         self.odb().is_ok_and(|odb| odb.exists(raw(id)))

@@ -291,6 +291,12 @@ pub async fn forget(cx: &Context, ready: &Ready) -> anyhow::Result<()> {
 /// Both sides now agree on what was fetched. A sandbox that changed meanwhile keeps its old base; the next
 /// fetch then brings the same again, and finds it already here.
 async fn move_base(open: &mut Open, ready: &Ready, offer: &Offer, to: Oid) -> anyhow::Result<bool> {
+    if to != offer.base {
+        // Once the sandbox calls it the base, a power cut here must not take it away.
+        let repo = open.repo.clone();
+        let sync = move || -> anyhow::Result<()> { Ok(Store::open(&repo)?.sync_all()?) };
+        blocking(sync).await?;
+    }
     let mut script = Script::new();
     pull::add_settle(&mut script, offer.base, to, offer.tree);
     let asked = ready.toolbox.run_long(&script, Patience::default());

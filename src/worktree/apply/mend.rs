@@ -74,7 +74,7 @@ impl Hands<'_> {
         let Some(stat) = dir.stat(name)? else { return Ok(false) };
         let is_file =
             rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
-        let size = self.site.objects.size(&of.id)?.unwrap_or(0);
+        let Some(size) = self.site.objects.size(&of.id)? else { return Ok(stat.st_size == 0) };
         if !is_file
             || !of.mode.is_regular()
             || u64::try_from(stat.st_size).is_ok_and(|now| now > size)

@@ -241,6 +241,11 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         let hands = Hands::new(site, &journal.run)?;
         let mut applied = Applied { run: journal.run.clone(), ..Applied::default() };
         hands.recover(&journal.steps, |_| true)?;
+        if lacks_versions(&hands, &journal)? {
+            shelf.discard(&journal.run).map_err(journal_failed("discard", site.state))?;
+            let _ = site.objects.unpin(&journal.run);
+            continue;
+        }
         let sights = inspect(&hands, &journal.steps)?;
         let all = journal.steps.iter().cloned().zip(sights).enumerate();
         let mut todo = Vec::new();
@@ -260,6 +265,18 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         out.push(finish(&hands, &shelf, journal, &todo, applied, false)?);
     }
     Ok(out)
+}
+
+/// Whether a version is gone. All are on the disk before the first replacement, so a power cut came earlier:
+/// the worktree is as it was, and what was to be applied is asked for again.
+fn lacks_versions(hands: &Hands<'_>, journal: &Journal) -> Result<bool, Error> {
+    let read = |source| Error::Io { doing: "read", path: "the private store".into(), source };
+    for id in pinned(journal).values().map(|entry| entry.id) {
+        if !hands.site.objects.has(&id).map_err(read)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn stage_all(hands: &Hands<'_>, journal: &Journal, todo: &[Todo]) -> Result<(), Error> {

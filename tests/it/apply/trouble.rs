@@ -6,8 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use sandbox_coder::exit::ErrorCode;
 use sandbox_coder::tree::Oid;
 use sandbox_coder::worktree::apply::{self, Error, Objects, Plan, Site};
+use sandbox_coder::worktree::journal::{Journal, Shelf};
 
-use super::ground::{Files, Ground, f, files};
+use super::ground::{Files, Ground, assert_same, f, files};
 use crate::support::tripwire::{Tripwire, half};
 
 fn both() -> (Files, Files) {
@@ -103,4 +104,24 @@ fn bytes_the_store_does_not_have_are_stored_before_they_are_replaced() {
     ground.apply(&plan).unwrap();
     assert_eq!(ground.files(), after);
     assert_eq!(ground.store.read(&id).unwrap(), b"known to nobody");
+}
+
+#[test]
+fn a_run_whose_versions_a_power_cut_took_is_as_if_it_never_began() {
+    let (before, after) = both();
+    let ground = Ground::with(&before);
+    let steps = ground.plan("r1", &before, &after).steps;
+    let lost = steps[0].after.unwrap().id.to_string();
+    let (_, state) = ground.site();
+    let journal = Journal { run: "r1".into(), undo_of: None, at: 1, steps, asides: Vec::new() };
+    Shelf::at(&state).open(&journal).unwrap();
+    // The announcement is on the disk; of what was staged beside a file, and of a version, only the names are.
+    let staged = ground.path("a").with_file_name(".sbx-r1-0");
+    std::fs::write(&staged, "").unwrap();
+    let objects = ground.root().join("objects.git/objects");
+    std::fs::remove_file(objects.join(&lost[..2]).join(&lost[2..])).unwrap();
+    assert!(ground.resume().unwrap().is_empty());
+    assert_same(&ground.files(), &before, "nothing had been replaced");
+    ground.apply(&ground.plan("r1", &before, &after)).unwrap();
+    assert_same(&ground.files(), &after, "asked for again");
 }
