@@ -68,7 +68,7 @@ async fn is_quiet(
         Some(home) => home,
         None => toolbox.home().await?,
     };
-    let look = safety::look(memory, &toolbox, &home, but, None).await?;
+    let look = safety::look(memory, &toolbox, &home, but, safety::Asker::Passer, None).await?;
     Ok(look.is_some_and(|look| look.living.is_none()))
 }
 

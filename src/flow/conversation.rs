@@ -65,7 +65,14 @@ impl Wanted {
         let ours = known(open, Some(&ready.sandbox.id))?.contains(&self.id);
         let question = self.places.filter(|_| !ours);
         let question = question.map(|places| Conversation { id: &self.id, places });
-        let looking = safety::look(&open.memory, &ready.toolbox, &ready.home, &cx.run, question);
+        let looking = safety::look(
+            &open.memory,
+            &ready.toolbox,
+            &ready.home,
+            &cx.run,
+            safety::Asker::Holder,
+            question,
+        );
         let look = cx.until_signal(looking).await?.unwrap_or_default();
         match (look.living, look.kept) {
             (Some(record), _) => Err(safety::busy(&record)),

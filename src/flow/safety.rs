@@ -52,6 +52,16 @@ pub struct Look {
     pub kept: Option<bool>,
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody who holds the worktree's lock and is about to work in the sandbox: the client of an agent that
+    /// did not start by now is dead, and its start must not happen later.
+    Holder,
+    /// Anybody else.
+    Passer,
+}
+
 /// Asks a sandbox whether something still works in it, and whether it keeps a conversation. One round trip
 /// at most, and none if there is nothing to ask; `None` if it gave no answer. `but` is the id of a run that
 /// does not count.
@@ -60,6 +70,7 @@ pub async fn look(
     toolbox: &Toolbox,
     home: &str,
     but: &str,
+    asker: Asker,
     conversation: Option<Conversation<'_>>,
 ) -> anyhow::Result<Option<Look>> {
     let open_ended = |r: &RunRecord| {
@@ -73,7 +84,10 @@ pub async fn look(
         return Ok(Some(Look::default()));
     }
     let refs: Vec<RunRef> = runs.iter().map(|r| RunRef::of(home, &r.id)).collect();
-    let looking = run::look(toolbox, &refs, conversation);
+    // A command beside the sync starts without the lock.
+    let is_late = |r: &&RunRecord| asker == Asker::Holder && r.kind == RunKind::Agent;
+    let late: Vec<RunRef> = runs.iter().filter(is_late).map(|r| RunRef::of(home, &r.id)).collect();
+    let looking = run::look(toolbox, &refs, &late, conversation);
     let Ok(Ok(found)) = tokio::time::timeout(LOOK, looking).await else {
         return Ok(None);
     };
@@ -88,7 +102,8 @@ pub async fn refuse_beside(
     home: &str,
     but: &str,
 ) -> anyhow::Result<()> {
-    let look = look(&open.memory, toolbox, home, but, None).await?.unwrap_or_default();
+    let look =
+        look(&open.memory, toolbox, home, but, Asker::Holder, None).await?.unwrap_or_default();
     look.living.map_or(Ok(()), |record| Err(busy(&record)))
 }
 

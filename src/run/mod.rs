@@ -191,13 +191,18 @@ pub struct Look {
     pub kept: Option<bool>,
 }
 
-/// Asks what is known of several runs, and whether a conversation is kept there. One round trip.
+/// Asks what is known of several runs, and whether a conversation is kept there. One round trip. The `late`
+/// among them had nobody any more who could start them: a start that is still on its way is called off before.
 pub async fn look(
     toolbox: &Toolbox,
     runs: &[RunRef],
+    late: &[RunRef],
     conversation: Option<Conversation<'_>>,
 ) -> Result<Look, Error> {
     let mut script = Script::new();
+    for run in late {
+        start::call_off_step(&mut script, run, Stop::Hangup);
+    }
     for run in runs {
         state_step(&mut script, run);
     }
