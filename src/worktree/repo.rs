@@ -240,6 +240,7 @@ impl Place {
         Ok(Self { git_dir: path_line(git_dir), top: path_line(&top), format })
     }
 }
+
 /// A name for this machine that survives reboots and renames where the system has one.
 pub fn host_id() -> String {
     for file in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {

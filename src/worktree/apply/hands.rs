@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use super::{Error, SYNC_SINGLY, Site, failed};
 use crate::rel_path::RelPath;
-use crate::tree::{Change, Entry, Mode};
+use crate::tree::{Change, Entry, Mode, Tree};
 use crate::worktree::confined::{Dir, Found, Root, Stamp, is_no_folder};
 
 /// What came of a step.
@@ -362,18 +362,15 @@ impl<'a> Hands<'a> {
         if self.writes.get() <= SYNC_SINGLY { file.sync_data() } else { Ok(()) }
     }
 
-    /// Waits until what was staged and what is about to be replaced are both on the disk: from here on
-    /// a power cut finds the old bytes or the new ones, and never neither.
-    pub(super) fn sync_staged(&self, steps: &[Change]) -> Result<(), Error> {
-        let before: Vec<Entry> = steps.iter().filter_map(|s| s.before).collect();
-        if before.is_empty() {
-            return Ok(());
-        }
-        if before.len() > SYNC_SINGLY || self.writes.get() > SYNC_SINGLY {
+    /// Waits until what was staged and all `versions` of the run are on the disk: from here on a power cut finds
+    /// the old bytes or the new ones, and never neither, and what is left to do can be done.
+    pub(super) fn sync_staged(&self, versions: &Tree) -> Result<(), Error> {
+        // Of a path there are two.
+        if versions.len() > 2 * SYNC_SINGLY || self.writes.get() > SYNC_SINGLY {
             return self.sync_whole();
         }
         let save = |entry: &Entry| self.site.objects.sync(&entry.id);
-        before.iter().try_for_each(save).map_err(|source| Error::Io {
+        versions.values().try_for_each(save).map_err(|source| Error::Io {
             doing: "keep the versions in",
             path: self.site.state.display().to_string(),
             source,

@@ -261,7 +261,7 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         for &(number, seen) in &todo {
             hands.stage(number, &journal.steps[number], seen)?;
         }
-        hands.sync_staged(&pending)?;
+        hands.sync_staged(&pinned(&journal))?;
         out.push(finish(&hands, &shelf, journal, &todo, applied, false)?);
     }
     Ok(out)
@@ -284,7 +284,7 @@ fn stage_all(hands: &Hands<'_>, journal: &Journal, todo: &[Todo]) -> Result<(), 
     for &(number, seen) in todo {
         hands.stage(number, &journal.steps[number], seen)?;
     }
-    hands.sync_staged(&journal.steps)
+    hands.sync_staged(&pinned(journal))
 }
 
 /// A step's number, and what was seen when its path was found as the plan saw it.

@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, kill_process_group};
 use sandbox_coder::agent::HomeFile;
 use sandbox_coder::daytona::script::Script;
 use sandbox_coder::run::outcome::Stop;
@@ -465,6 +467,7 @@ fn the_view_prints_the_record_from_any_offset() {
                 .arg(view)
                 .args([&place.run.dir, &place.run.id, &from.to_string(), "0"])
                 .stdout(Stdio::piped())
+                .process_group(0)
                 .spawn()
                 .unwrap();
             let seen = seen_until(&mut view, &format!("SBXX 4 {} 2 -\n", record.len()));
@@ -494,6 +497,7 @@ fn bytes_that_vanish_while_a_frame_is_read_are_taken_back() {
         .args([dir, &place.run.id, "131072", "0"])
         .env("PATH", format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap()))
         .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .unwrap();
     let seen = seen_until(&mut view, "SBXX 4 400000 0 -\n");
@@ -520,7 +524,9 @@ fn seen_until(view: &mut std::process::Child, end: &str) -> Vec<u8> {
         assert!(n > 0, "the view ended early");
         seen.extend_from_slice(&piece[..n]);
     }
-    view.kill().unwrap();
+    // What it sleeps with goes too.
+    let group = Pid::from_child(view);
+    kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     view.wait().unwrap();
     seen
 }
