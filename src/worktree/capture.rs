@@ -72,10 +72,10 @@ impl Note {
 pub fn capture(repo: &Repo, options: &Options) -> Result<Capture, Error> {
     const TRIES: usize = 3;
     let globs = Globs::new(options)?;
+    repo.prepare()?;
     let stamp = stamp(repo, options);
     let stamp_file = repo.private_dir().join("index.stamp");
     if !Index::is_known(&repo.private_dir().join("index")) {
-        repo.prepare()?;
         let _ = std::fs::remove_file(&stamp_file);
         seed(repo)?;
     }
@@ -278,18 +278,16 @@ fn globs(texts: &[String]) -> Result<GlobSet, Error> {
     set.build().map_err(|source| Error::BadGlob { glob: texts.join(","), source })
 }
 
-/// Changes when the user's index or what we are asked for changes: only then paths that git ignores can
-/// have become tracked, or ceased to be.
+/// Changes when the user's index, what the user ignores or what we are asked for changes: only then, or with an
+/// ignore file of the worktree, paths that git ignores can have become tracked, or ceased to be.
 fn stamp(repo: &Repo, options: &Options) -> String {
     let mut hash = Sha256::new();
-    if let Ok(meta) = std::fs::metadata(repo.git_dir().join("index")) {
-        hash.update(format!(
-            "{} {} {} {}",
-            meta.size(),
-            meta.mtime(),
-            meta.mtime_nsec(),
-            meta.ino()
-        ));
+    for file in [repo.git_dir().join("index"), repo.private_dir().join("info/exclude")] {
+        if let Ok(meta) = std::fs::metadata(file) {
+            let (written, part) = (meta.mtime(), meta.mtime_nsec());
+            hash.update(format!("{} {written} {part} {}", meta.size(), meta.ino()));
+        }
+        hash.update([0]);
     }
     for (mark, texts) in [(b'+', &options.include), (b'-', &options.exclude)] {
         for text in texts {

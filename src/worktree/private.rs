@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ pub(crate) const RAW_ATTRIBUTES: &str = "* -text -eol -filter -ident -working-tr
 
 /// A blob above this many bytes is streamed, never held in memory.
 pub(crate) const BIG_FILE: u64 = 8 << 20;
+
+/// What git passes over where an ignore file begins with it.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Who holds a worktree. It informs; the kernel's lock decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +83,7 @@ impl Repo {
         let mut config = String::from(
             "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tautocrlf = false\n\tsafecrlf = false\n\tfsmonitor = false\n\
              \tsplitIndex = false\n\thooksPath = /dev/null\n\tcompression = 0\n\tbigFileThreshold = 8m\n\tlogAllRefUpdates = false\n\
-             \tsparseCheckout = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[index]\n\tsparse = false\n\tversion = 2\n\
+             \tsparseCheckout = false\n\texcludesFile = /dev/null\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[index]\n\tsparse = false\n\tversion = 2\n\
              [advice]\n\taddEmbeddedRepo = false\n[status]\n\tsubmoduleSummary = false\n",
         );
         let settings = self.settings();
@@ -89,28 +92,46 @@ impl Repo {
                 config.push_str(&format!("[core]\n\t{name} = {value}\n"));
             }
         }
-        if settings.has("core.excludesfile")
-            && let Some(file) = self.config(&["--type=path"], "core.excludesFile")?
-            && let Some(file) = file.to_str()
-            && !file.contains('\n')
-        {
-            let quoted = file.replace('\\', "\\\\").replace('"', "\\\"");
-            config.push_str(&format!("[core]\n\texcludesFile = \"{quoted}\"\n"));
-        }
         write_if_new(&self.private_dir().join("config"), config.as_bytes())?;
         write_if_new(&self.private_dir().join("info/attributes"), RAW_ATTRIBUTES.as_bytes())?;
-        let mut exclude = match std::fs::read(self.common_dir().join("info/exclude")) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(Error::io(&self.common_dir().join("info/exclude"), e)),
-        };
-        exclude.extend_from_slice(b"\n/.sandbox-coder/conflicts/\n");
-        write_if_new(&self.private_dir().join("info/exclude"), &exclude)?;
+        write_if_new(&self.private_dir().join("info/exclude"), &self.excluded()?)?;
         if self.object_format() == ObjectFormat::Sha1 {
             let line = alternates_line(&self.common_dir().join("objects"));
             write_if_new(&self.private_dir().join("objects/info/alternates"), &line)?;
         }
         Ok(())
+    }
+
+    /// What this machine's user ignores, everywhere and in this repository, and what we do. One text, so that one
+    /// file shows whether any of it changed.
+    fn excluded(&self) -> Result<Vec<u8>, Error> {
+        let mut all = Vec::new();
+        let own = self.common_dir().join("info/exclude");
+        // What comes later outranks what came before, as it does where git reads several files.
+        for file in self.excludes_file()?.into_iter().chain([own.clone()]) {
+            match std::fs::read(&file) {
+                Ok(text) => all.extend_from_slice(text.strip_prefix(BOM).unwrap_or(&text)),
+                Err(e) if is_no_file(&e) => continue,
+                // As git does: with another one's HOME nothing in it can be read.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied && file != own => continue,
+                Err(e) => return Err(Error::io(&file, e)),
+            }
+            all.push(b'\n');
+        }
+        all.extend_from_slice(b"/.sandbox-coder/conflicts/\n");
+        Ok(all)
+    }
+
+    /// The file of what the user ignores everywhere: `core.excludesFile`, or where git looks without it.
+    fn excludes_file(&self) -> Result<Option<PathBuf>, Error> {
+        if self.settings().has("core.excludesfile") {
+            let file = self.config(&["--type=path"], "core.excludesFile")?;
+            return Ok(file.map(|file| self.top().join(file)));
+        }
+        let set =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+        Ok(config.map(|config| config.join("git/ignore")))
     }
 
     /// Takes the worktree's exclusive lock. A `wait` of zero refuses at once with the holder's name.
@@ -194,6 +215,11 @@ impl Repo {
     pub fn set_base(&self, sandbox: &str, tree: Oid) -> Result<(), Error> {
         self.write_ref(&format!("refs/base/{sandbox}"), tree)
     }
+}
+
+/// Whether there is no such file, which git takes for an empty one.
+fn is_no_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn make_private(dir: &Path) -> Result<(), Error> {

@@ -253,6 +253,25 @@ fn ignored_files_travel_only_when_they_are_tracked_or_asked_for() {
 }
 
 #[test]
+fn what_the_user_alone_ignores_from_now_on_ceases_to_travel() {
+    let repo = RepoBuilder::new();
+    repo.file("kept", "1").file("tracked", "1").file("here", "1").file("everywhere", "1");
+    repo.git(&["add", "tracked"]);
+    assert_eq!(names(&snapshot(&repo)), ["everywhere", "here", "kept", "tracked"]);
+    repo.file(".git/info/exclude", "\u{feff}/here\ntracked");
+    assert_eq!(names(&snapshot(&repo)), ["everywhere", "kept", "tracked"]);
+    let list = repo.beside("ignored");
+    std::fs::write(&list, "everywhere\nhere").unwrap();
+    repo.git(&["config", "core.excludesFile", list.to_str().unwrap()]);
+    assert_eq!(names(&snapshot(&repo)), ["kept", "tracked"]);
+    // What the repository says outranks what is said for all.
+    repo.file(".git/info/exclude", "!here\n");
+    assert_eq!(names(&snapshot(&repo)), ["here", "kept", "tracked"]);
+    std::fs::remove_file(&list).unwrap();
+    assert_eq!(names(&snapshot(&repo)), ["everywhere", "here", "kept", "tracked"]);
+}
+
+#[test]
 fn files_become_folders_and_links_and_the_reverse() {
     let repo = RepoBuilder::new();
     repo.file("f", "1")
