@@ -24,7 +24,7 @@ pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
     let (home, sandbox_id) = match waiting {
         Some(waits) => {
             let home = held::finish(cx, &mut open, &waits, &options).await?;
-            if home.exit == Exit::Ok && home.settled {
+            if home.settled {
                 (since(cx, &mut open, &waits, &options, home).await?, waits.sandbox_id)
             } else {
                 (home, waits.sandbox_id)
@@ -77,7 +77,9 @@ async fn since(
     let why = match awake(cx, open, &finished.sandbox_id).await {
         Ok(Awake::Yes(ready)) => {
             let more = fetch(cx, open, &ready, options).await?;
-            return Ok(Homecoming { applied: home.applied + more.applied, ..more });
+            let applied = home.applied + more.applied;
+            let worse = if more.exit == Exit::Ok { home } else { more };
+            return Ok(Homecoming { applied, ..worse });
         }
         Ok(Awake::Gone) => {
             home::mark_unpulled(cx, open, &finished.sandbox_id, false)?;

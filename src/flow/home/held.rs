@@ -38,9 +38,13 @@ pub fn refuse_other(open: &Open, sandbox_id: Option<&str>) -> anyhow::Result<()>
     }
 }
 
-/// Keeps a result that was not applied, in place of an earlier one of the same sandbox.
-pub fn hold(open: &mut Open, held: Held) -> anyhow::Result<()> {
+/// Keeps a result that was not applied, in place of an earlier one of the same sandbox. One that is held once more
+/// keeps the name of the run it came from.
+pub fn hold(open: &mut Open, mut held: Held) -> anyhow::Result<()> {
     refuse_other(open, Some(&held.sandbox_id))?;
+    if let Some(earlier) = open.record.held.take_if(|earlier| earlier.theirs == held.theirs) {
+        held.run = earlier.run;
+    }
     keep(open, &held)?;
     open.record.held = Some(held);
     open.save()

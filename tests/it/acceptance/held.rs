@@ -61,16 +61,29 @@ fn it_is_finished_when_its_sandbox_is_gone() {
         clash.call("DELETE", "");
         let ran = clash.cx.run(["pull", "--json", "--on-conflict", policy]).exits(exit);
         clash.shows(both, true);
-        if exit == 0 {
-            Clash::told(&ran, "gone");
-            assert_eq!(ran.of_type("done")[0]["unpulled"], false);
-        }
+        Clash::told(&ran, "gone");
+        assert_eq!(ran.of_type("done")[0]["unpulled"], false);
         let status = clash.status();
         assert_eq!((&status["held"], &status["held_result"]), (&false.into(), &Value::Null));
         // And it can be taken back.
         clash.cx.run(["undo"]).exits(0);
         clash.shows("mine\n", false);
     }
+}
+
+#[test]
+fn a_decision_that_puts_theirs_aside_leaves_nothing_waiting() {
+    let clash = Clash::new();
+    let run = clash.status()["held_result"]["run"].clone();
+    clash.cx.run(["pull"]).exits(81);
+    assert_eq!(clash.status()["held_result"]["run"], run, "it is still the same result");
+    let ran = clash.cx.run(["pull", "--json", "--on-conflict", "keep-both"]).exits(81);
+    let done = &ran.of_type("done")[0];
+    assert_eq!((&done["unpulled"], &done["files"]["conflicts"]), (&false.into(), &1.into()));
+    clash.shows("mine\n", true);
+    let status = clash.status();
+    assert_eq!((&status["held"], &status["unpulled"]), (&false.into(), &false.into()));
+    clash.cx.run(["pull"]).exits(0);
 }
 
 #[test]
