@@ -6,7 +6,7 @@ use super::open::Open;
 use super::reader::Reader;
 use super::sandbox::{self, Ready};
 use super::service::Service;
-use super::{Context, Summary, lent, run};
+use super::{Context, Summary, lent};
 use crate::agent::{Kind, Parser};
 use crate::error::Failure;
 use crate::event::{Origin, Phase};
@@ -22,7 +22,7 @@ pub async fn attach(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summar
     open.announce(cx, "attach", &name, None).await;
     let service = cx.until_signal(Service::connect(cx)).await?;
     let ready = cx.until_signal(reach(cx, &open, &service, &record)).await?;
-    run::resume_with(cx, &["attach", &record.id]);
+    cx.resume_with(&["attach", &record.id]);
     let kind = Kind::parse(&record.agent).unwrap_or(Kind::Command);
     let json = !matches!(kind, Kind::Command);
     lent::mask_lent(cx, &record).await;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::sandbox::Ready;
 use super::service::Service;
 use super::{Context, safety};
 use crate::state::Store as Memory;
@@ -23,14 +22,14 @@ fn interval(present: i64, limit: Option<Duration>) -> Option<i64> {
 }
 
 /// Keeps the sandbox up for as long as the run may take, and remembers what to go back to.
-pub async fn keep(cx: &Context, service: &Service, ready: &Ready, memory: &Memory) {
-    let present = ready.sandbox.auto_stop_interval.unwrap_or(cx.config.auto_stop);
+pub async fn keep(cx: &Context, service: &Service, sandbox: &Sandbox, memory: &Memory) {
+    let present = sandbox.auto_stop_interval.unwrap_or(cx.config.auto_stop);
     let limit = Some(cx.config.timeout).filter(|t| !t.is_zero());
     let Some(minutes) = interval(present, limit) else { return };
     let setting = async {
-        memory.raise(&ready.sandbox.id, present)?;
+        memory.raise(&sandbox.id, present)?;
         let minutes = u32::try_from(minutes).unwrap_or_default();
-        anyhow::Ok(service.client.set_auto_stop(&ready.sandbox.id, minutes).await?)
+        anyhow::Ok(service.client.set_auto_stop(&sandbox.id, minutes).await?)
     };
     if !matches!(tokio::time::timeout(cx.config.grace, setting).await, Ok(Ok(()))) {
         let message = format!("the sandbox may stop after {present} minutes without activity");

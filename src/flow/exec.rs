@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::awake;
 use super::converse;
@@ -12,12 +12,12 @@ use super::reader::Reader;
 use super::safety;
 use super::sandbox::{self, Ready};
 use super::service::Service;
-use super::{Context, Signal, Summary, finish, home, lent, run};
+use super::{Context, Signal, Summary, finish, home, lent, start};
 use crate::error::Failure;
 use crate::event::{AgentDone, Phase, Usage};
 use crate::exit::{ErrorCode, Exit};
 use crate::run::outcome::{self, End};
-use crate::run::start::{self, Kind, RunSpec, What};
+use crate::run::start::{Kind, RunSpec, What, plan};
 use crate::run::view::Ahead;
 use crate::run::{Offsets, RunRef};
 use crate::state::{RunKind, RunRecord};
@@ -61,7 +61,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         run: run_ref.clone(),
         kind: match typed {
             true => Kind::Typed,
-            false => Kind::Exec { tty: request.tty.then_some((run::COLUMNS, run::ROWS)) },
+            false => Kind::Exec { tty: request.tty.then_some((start::COLUMNS, start::ROWS)) },
         },
         command: What::Words(words),
         cwd: Some(directory(&open, &ready)),
@@ -71,7 +71,7 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         forget: Vec::new(),
         limits: if typed { converse::limits(cx) } else { follow::limits(cx) },
     };
-    let start = start::plan(&spec)?;
+    let plan = plan(&spec)?;
     let mut record = record(cx, &request, &ready);
     record.lent = lent::prints(&lent::given_secrets(cx)?);
     let mut ahead = None;
@@ -80,11 +80,11 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         // Without the worktree's lock there is only this mark: what is done now is not here.
         open.memory.touch(&ready.sandbox.id)?;
         cx.told().not_started = false;
-        start_only(&ready, &start).await?;
+        start::alone(&ready, &plan).await?;
     } else {
         safety::refuse_beside(&open, &ready.toolbox, &ready.home, &cx.run).await?;
-        ahead = run::launch_run(cx, &mut open, &ready, &start, &mut record, !typed).await?;
-        run::resume_with(cx, &["pull"]);
+        ahead = start::with_worktree(cx, &mut open, &ready, &plan, &mut record, !typed).await?;
+        cx.resume_with(&["pull"]);
     }
     let (followed, seconds) = match typed {
         true => {
@@ -95,8 +95,8 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
         false => watch(cx, &ready, run_ref, ahead).await?,
     };
     if followed.signal == Some(Signal::Hangup) && !typed {
-        awake::keep(cx, &service, &ready, &open.memory).await;
-        run::resume_with(cx, &["attach", &cx.run]);
+        awake::keep(cx, &service, &ready.sandbox, &open.memory).await;
+        cx.resume_with(&["attach", &cx.run]);
         return Err(super::ended_by(Signal::Hangup));
     }
     let judged = outcome::judge(followed.end, followed.stop, None);
@@ -153,26 +153,6 @@ async fn reach(cx: &Context, open: &Open, service: &Service) -> anyhow::Result<R
     }
 }
 
-async fn start_only(ready: &Ready, start: &start::Start) -> anyhow::Result<()> {
-    start.upload(&ready.toolbox).await?;
-    let mut script = crate::daytona::script::Script::new();
-    start.add_to(&mut script);
-    let command =
-        crate::daytona::Command::new(script.command(), Duration::from_secs(30)).repeatable();
-    let answer = ready.toolbox.execute(&command).await?;
-    match start::heard(&answer.result) {
-        Some(_) => Ok(()),
-        None => {
-            let tail: String = answer.result.trim().chars().take(300).collect();
-            Err(Failure::new(
-                ErrorCode::SandboxErrored,
-                format!("the command could not be started: {tail}"),
-            )
-            .into())
-        }
-    }
-}
-
 /// The caller's directory, over there.
 fn directory(open: &Open, ready: &Ready) -> String {
     match open.repo.prefix().and_then(|p| p.to_str().map(str::to_owned)) {
@@ -181,7 +161,8 @@ fn directory(open: &Open, ready: &Ready) -> String {
     }
 }
 
-async fn watch(
+/// Follows a command to its end, and how long that took in seconds.
+pub async fn watch(
     cx: &Context,
     ready: &Ready,
     run: RunRef,
@@ -221,36 +202,5 @@ fn record(cx: &Context, request: &Request, ready: &Ready) -> RunRecord {
         typed: request.typed,
         pid: std::process::id(),
         ..RunRecord::default()
-    }
-}
-
-/// Runs the repository's set-up command and insists on its success.
-pub async fn set_up(cx: &Context, ready: &Ready, text: &str) -> anyhow::Result<()> {
-    let id = format!("{}setup", cx.run);
-    let run = RunRef::of(&ready.home, &id);
-    let spec = RunSpec {
-        run: run.clone(),
-        kind: Kind::Exec { tty: None },
-        command: What::Shell(text.to_owned()),
-        cwd: Some(ready.workspace()),
-        env: Vec::new(),
-        stdin: None,
-        files: Vec::new(),
-        forget: Vec::new(),
-        limits: follow::limits(cx),
-    };
-    start_only(ready, &start::plan(&spec)?).await?;
-    let (followed, _) = watch(cx, ready, run, None).await?;
-    match (followed.end, followed.signal) {
-        (End::Exit(0), None) => Ok(()),
-        (_, Some(signal)) => Err(super::ended_by(signal)),
-        (End::Exit(code), None) => Err(Failure::new(
-            ErrorCode::AgentInstallFailed,
-            format!("the setup command ended with status {code}"),
-        )
-        .into()),
-        (End::Lost, None) => {
-            Err(Failure::new(ErrorCode::SandboxLost, "the setup command is gone").into())
-        }
     }
 }

@@ -5,7 +5,7 @@ use super::home::{self, Homecoming};
 use super::open::Open;
 use super::sandbox::Ready;
 use super::service::Service;
-use super::{Context, Signal, Summary, awake, run, safety};
+use super::{Context, Signal, Summary, awake, safety};
 use crate::agent::{Kind, Verdict};
 use crate::error::Failure;
 use crate::event::{AgentDone, AgentState, Event, Phase};
@@ -35,7 +35,7 @@ pub async fn finish(
 ) -> anyhow::Result<Summary> {
     let Ended { followed, kind, seconds } = ended;
     if followed.signal == Some(Signal::Hangup) {
-        awake::keep(cx, service, ready, &open.memory).await;
+        awake::keep(cx, service, &ready.sandbox, &open.memory).await;
         return Err(super::ended_by(Signal::Hangup));
     }
     let verdict = followed.parser.map(|p| p.finish(outcome::ended(followed.end, followed.stop)));
@@ -45,7 +45,7 @@ pub async fn finish(
     record.agent_session = verdict.as_ref().and_then(|v| v.session.clone());
     record.exit = Some(judged.exit.code());
     open.memory.save_run(record)?;
-    run::resume_with(cx, &["pull"]);
+    cx.resume_with(&["pull"]);
     let id = if record.id == cx.run { cx.run.clone() } else { format!("{}-{}", record.id, cx.run) };
     let home = match fetch(cx, open, ready, followed.signal, &id).await {
         Ok(home) => home,
@@ -138,7 +138,22 @@ pub fn way_home_failed(
     home: Option<&Homecoming>,
 ) -> Option<anyhow::Error> {
     let sharper = |h: &&Homecoming| h.exit != Exit::Ok && judged.exit.worse(h.exit) == h.exit;
-    home.filter(sharper).map(|home| run::clash(cx, home))
+    home.filter(sharper).map(|home| clash(cx, home))
+}
+
+/// The failure of a result that clashes with the worktree.
+pub fn clash(cx: &Context, home: &Homecoming) -> anyhow::Error {
+    let (code, message) = home
+        .failure
+        .clone()
+        .unwrap_or((ErrorCode::SyncConflict, "both sides changed a file".into()));
+    let failure = Failure::new(code, message);
+    if !home.settled {
+        return failure.into();
+    }
+    // The chosen policy has settled it: no command finishes it, somebody has to look.
+    cx.told().resume.clear();
+    failure.hint("look at what is listed above; nothing waits for another `pull`").into()
 }
 
 async fn tell_agent(

@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::home::held;
 use super::open::Open;
 use super::safety;
-use super::sandbox::{self, LABEL_OURS, LABEL_WORKTREE};
+use super::sandbox;
 use super::service::Service;
-use super::{Context, awake};
+use super::{Context, awake, labels};
 use crate::error::Failure;
 use crate::exit::ErrorCode;
 use crate::state::record::Held;
@@ -35,8 +35,8 @@ impl From<Sandbox> for Listed {
     fn from(sandbox: Sandbox) -> Self {
         let label = |key: &str| sandbox.labels.get(key).cloned().unwrap_or_default();
         Self {
-            worktree: label(LABEL_WORKTREE),
-            branch: label("sandbox-coder/branch"),
+            worktree: label(labels::WORKTREE),
+            branch: label(labels::BRANCH),
             state: sandbox.state.to_string(),
             id: sandbox.id,
             name: sandbox.name,
@@ -75,10 +75,10 @@ pub struct Status {
 pub async fn sandboxes(cx: &Context) -> anyhow::Result<Vec<Listed>> {
     let service = Service::connect(cx).await?;
     let mut labels: StringMap = cx.config.labels.iter().cloned().collect();
-    labels.insert(LABEL_OURS.into(), "1".into());
+    labels.insert(labels::OURS.into(), "1".into());
     let mut found = service.client.list(&labels).await?;
     for sandbox in &mut found {
-        let worktree = sandbox.labels.get(LABEL_WORKTREE).cloned().unwrap_or_default();
+        let worktree = sandbox.labels.get(labels::WORKTREE).cloned().unwrap_or_default();
         if worktree.bytes().all(|b| b.is_ascii_alphanumeric()) {
             let memory = Memory::new(&cx.config.state_dir, &worktree);
             awake::release(&service, &memory, sandbox, &cx.run).await;
@@ -171,7 +171,7 @@ async fn target(
         );
         return Err(Failure::new(ErrorCode::SandboxNotFound, message).into());
     };
-    if !found.labels.contains_key(LABEL_OURS) {
+    if !found.labels.contains_key(labels::OURS) {
         let message = format!("sandbox `{}` was not made by sandbox-coder", found.name);
         return Err(Failure::new(ErrorCode::SandboxNameTaken, message).into());
     }

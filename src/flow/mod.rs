@@ -16,6 +16,7 @@ pub mod follow;
 pub mod heartbeat;
 pub mod history;
 pub mod home;
+pub mod labels;
 pub mod lent;
 pub mod list;
 pub mod open;
@@ -26,6 +27,8 @@ pub mod safety;
 pub mod sandbox;
 pub mod send;
 pub mod service;
+pub mod setup;
+pub mod start;
 pub mod undo;
 
 use std::path::PathBuf;
@@ -96,6 +99,12 @@ impl Context {
     pub async fn phase(&self, name: Phase) -> PhaseGuard {
         self.told().phase = Some(name);
         self.reporter.phase(name, None).await
+    }
+
+    /// Names the command that goes on from here.
+    pub fn resume_with(&self, words: &[&str]) {
+        let words = words.iter().map(|word| (*word).to_owned());
+        self.told().resume = std::iter::once("sandbox-coder".to_owned()).chain(words).collect();
     }
 
     /// Waits for `work`, or for the signal that ends it: for steps that can be begun again by the next command.

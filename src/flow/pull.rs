@@ -1,10 +1,10 @@
 //! Fetch and apply only, any number of times.
 
-use super::home::{self, Homecoming, Options, held};
+use super::home::{self, Homecoming, Options, held, settle};
 use super::open::Open;
 use super::sandbox::{self, Ready};
 use super::service::Service;
-use super::{Context, Summary, run, safety};
+use super::{Context, Summary, finish, labels, safety};
 use crate::error::Failure;
 use crate::event::Origin;
 use crate::exit::{ErrorCode, Exit};
@@ -18,12 +18,12 @@ pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
     let options = Options::of(cx)?;
     let name = open.sandbox_name(cx);
     open.announce(cx, "pull", wanted.unwrap_or(&name), None).await;
-    run::resume_with(cx, &["pull"]);
+    cx.resume_with(&["pull"]);
     // A new beginning brings all of the sandbox's work, what waits here among it.
     let waiting = held::waiting(&open, wanted).filter(|_| !cx.config.force_resync);
     let (home, sandbox_id) = match waiting {
         Some(waits) => {
-            let home = held::finish(cx, &mut open, &waits, &options).await?;
+            let home = settle::waiting(cx, &mut open, &waits, &options).await?;
             if home.settled {
                 (since(cx, &mut open, &waits, &options, home).await?, waits.sandbox_id)
             } else {
@@ -43,7 +43,7 @@ pub async fn pull(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
         cx.told().resume.clear();
         return Ok(Exit::Ok.into());
     }
-    Err(run::clash(cx, &home))
+    Err(finish::clash(cx, &home))
 }
 
 async fn fetch(
@@ -146,7 +146,7 @@ async fn wake(
     service: &Service,
     found: Sandbox,
 ) -> anyhow::Result<Ready> {
-    let theirs = found.labels.get(sandbox::LABEL_WORKTREE);
+    let theirs = found.labels.get(labels::WORKTREE);
     if theirs.is_none_or(|id| id != open.repo.worktree_id()) {
         let message = format!("sandbox `{}` belongs to another worktree", found.name);
         return Err(Failure::new(ErrorCode::SandboxNameTaken, message)

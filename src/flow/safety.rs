@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use super::labels;
 use super::open::Open;
-use super::sandbox::LABEL_OURS;
 use crate::daytona::Toolbox;
 use crate::error::Failure;
 use crate::exit::ErrorCode;
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Refuses to lose a sandbox unless its own worktree knows that everything in it is here.
 pub fn refuse_loss(found: &Sandbox, open: Option<&Open>) -> anyhow::Result<()> {
-    if !found.labels.contains_key(LABEL_OURS) {
+    if !found.labels.contains_key(labels::OURS) {
         let message = format!("sandbox `{}` was not made by sandbox-coder", found.name);
         return Err(Failure::new(ErrorCode::SandboxNameTaken, message).into());
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::home::held;
 use super::open::Open;
 use super::service::Service;
-use super::{Context, awake};
+use super::{Context, awake, labels};
 use crate::daytona::Toolbox;
 use crate::error::Failure;
 use crate::event::{Event, Origin, Phase, SandboxDone};
@@ -16,16 +16,6 @@ use crate::wire::sandbox::{
     BuildInfo, CreateSandbox, HOST_TOOL_DIRS, Sandbox, SandboxState, StringMap,
 };
 
-/// The label by which our sandboxes are listed.
-pub const LABEL_OURS: &str = "sandbox-coder";
-/// The label that says whose worktree it is.
-pub const LABEL_WORKTREE: &str = "sandbox-coder/worktree";
-/// The label that says which branch was checked out at the beginning. For people.
-const LABEL_BRANCH: &str = "sandbox-coder/branch";
-/// The label that says how a local sandbox is kept apart, for as long as it lives.
-const LABEL_ISOLATION: &str = "sandbox-coder/isolation";
-/// The label that lists the directories of tools that a local sandbox was made with, separated like `PATH`.
-const LABEL_TOOL_DIRS: &str = "sandbox-coder/tool-dirs";
 /// From a known snapshot to `started`.
 const START: Duration = Duration::from_secs(300);
 /// From an image or an archive.
@@ -153,7 +143,7 @@ fn isolation_of(sandbox: &Sandbox, service: &Service) -> anyhow::Result<String> 
         return Ok(String::new());
     }
     let made =
-        sandbox.labels.get(LABEL_ISOLATION).cloned().unwrap_or_else(|| service.isolation.clone());
+        sandbox.labels.get(labels::ISOLATION).cloned().unwrap_or_else(|| service.isolation.clone());
     if made == "none" && service.isolation != "none" {
         let message = format!("sandbox `{}` was made with isolation `none`", sandbox.name);
         return Err(Failure::new(ErrorCode::IsolationUnavailable, message)
@@ -168,7 +158,7 @@ async fn tell_missing_tools(cx: &Context, service: &Service, sandbox: &Sandbox) 
     if !service.is_local() {
         return;
     }
-    let made = sandbox.labels.get(LABEL_TOOL_DIRS).map(String::as_str).unwrap_or_default();
+    let made = sandbox.labels.get(labels::TOOL_DIRS).map(String::as_str).unwrap_or_default();
     let made: Vec<PathBuf> = std::env::split_paths(made).collect();
     for dir in tool_dirs(cx).filter(|dir| !made.contains(dir)) {
         let message = format!("the sandbox was made without the tools of `{}`", dir.display());
@@ -225,7 +215,7 @@ async fn known(open: &Open, service: &Service) -> anyhow::Result<Option<Sandbox>
 }
 
 fn is_ours(sandbox: &Sandbox, open: &Open) -> bool {
-    sandbox.labels.get(LABEL_WORKTREE).is_some_and(|id| id == open.repo.worktree_id())
+    sandbox.labels.get(labels::WORKTREE).is_some_and(|id| id == open.repo.worktree_id())
 }
 
 async fn create(cx: &Context, open: &Open, service: &Service) -> anyhow::Result<(Sandbox, Origin)> {
@@ -246,16 +236,16 @@ async fn create(cx: &Context, open: &Open, service: &Service) -> anyhow::Result<
 fn request(cx: &Context, open: &Open, service: &Service, name: &str) -> CreateSandbox {
     let config = &cx.config;
     let mut labels: StringMap = config.labels.iter().cloned().collect();
-    labels.insert(LABEL_OURS.into(), "1".into());
-    labels.insert(LABEL_WORKTREE.into(), open.repo.worktree_id().to_owned());
+    labels.insert(labels::OURS.into(), "1".into());
+    labels.insert(labels::WORKTREE.into(), open.repo.worktree_id().to_owned());
     if service.is_local() {
-        labels.insert(LABEL_ISOLATION.into(), service.isolation.clone());
+        labels.insert(labels::ISOLATION.into(), service.isolation.clone());
         if let Some(dirs) = joined_tool_dirs(cx) {
-            labels.insert(LABEL_TOOL_DIRS.into(), dirs);
+            labels.insert(labels::TOOL_DIRS.into(), dirs);
         }
     }
     if let Some(branch) = &open.head.branch {
-        labels.insert(LABEL_BRANCH.into(), branch.clone());
+        labels.insert(labels::BRANCH.into(), branch.clone());
     }
     let build_info = config.image.as_ref().map(|image| BuildInfo {
         dockerfile_content: Some(format!("FROM {image}\n")),

@@ -10,15 +10,12 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Stat};
 
+use crate::tree::Oid;
+
 /// Header, one entry up to its flags, and the checksum at the end, in bytes.
 const HEADER: usize = 12;
 const FIXED: usize = 62;
 const CHECKSUM: usize = 20;
-/// The id of an empty file.
-const EMPTY_BLOB: [u8; 20] = [
-    0xe6, 0x9d, 0xe2, 0x9b, 0xb2, 0xd1, 0xd6, 0x43, 0x4b, 0x8b, 0x29, 0xae, 0x77, 0x5a, 0xd8, 0xc2,
-    0xe4, 0x8c, 0x53, 0x91,
-];
 /// Flags that make an entry a special case: assumed valid, more flags behind, a stage of a merge.
 const ODD: u16 = 0xf000;
 
@@ -158,7 +155,7 @@ fn entry_at(bytes: &[u8], at: usize) -> Option<(Entry<'_>, usize)> {
     let name = at + FIXED + if flags & 0x4000 == 0 { 0 } else { 2 };
     let path = &bytes[name..name + memchr::memchr(0, bytes.get(name..)?)?];
     // Git writes a size of zero for a file whose content it could not vouch for.
-    let doubtful = seen.size == 0 && id != EMPTY_BLOB;
+    let doubtful = seen.size == 0 && id != Oid::EMPTY_BLOB.0;
     let plain = flags & ODD == 0 && !doubtful;
     // One to eight zeros fill up a multiple of eight.
     let next = at + ((name + path.len() - at) / 8 + 1) * 8;
@@ -276,7 +273,8 @@ mod tests {
     #[test]
     fn modes_count_only_where_the_disk_has_them() {
         let entry = |mode| {
-            let bytes = [[0; 40].to_vec(), EMPTY_BLOB.to_vec(), b"\0\x01a\0".to_vec()].concat();
+            let bytes =
+                [[0; 40].to_vec(), Oid::EMPTY_BLOB.0.to_vec(), b"\0\x01a\0".to_vec()].concat();
             let entry = entry_at(&bytes, 0).unwrap().0;
             Entry { mode, path: b"a", ..entry }
         };

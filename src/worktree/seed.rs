@@ -9,6 +9,7 @@ use super::Error;
 use super::git::{feed, joined, must, output};
 use super::index::Index;
 use super::repo::{ObjectFormat, Repo};
+use crate::tree::Oid;
 
 /// Makes the private index out of the user's.
 pub(super) fn seed(repo: &Repo) -> Result<(), Error> {
@@ -23,10 +24,12 @@ pub(super) fn seed(repo: &Repo) -> Result<(), Error> {
     let listing = must("ls-files", repo.git().args(["ls-files", "-z", "-s", "-v"]))?;
     let entries = || listing.split(|b| *b == 0).filter_map(listed);
     let plain = repo.object_format() == ObjectFormat::Sha1 && !converts(repo)?;
+    // Of the private repository, which keeps SHA-1 whatever the user's does.
+    let empty_blob = Oid::EMPTY_BLOB.to_string();
     let odd = entries().any(|entry| entry.tag != b'H' || entry.stage != b"0");
     if plain && !odd && copy_index(repo)? {
         // Empty files may be a mere intent to add, which a tree would leave out: git is to find them anew.
-        let out = entries().filter(|e| e.mode == b"160000" || e.id == EMPTY_BLOB.as_bytes());
+        let out = entries().filter(|e| e.mode == b"160000" || e.id == empty_blob.as_bytes());
         let out: Vec<Vec<u8>> = out.map(|e| e.path.to_vec()).collect();
         let mut remove = repo.private_git();
         remove.args(["update-index", "-z", "--force-remove", "--stdin"]);
@@ -41,7 +44,7 @@ pub(super) fn seed(repo: &Repo) -> Result<(), Error> {
     let mut lines = Vec::new();
     for entry in entries().filter(|e| e.mode != b"160000") {
         if repo.top().join(OsStr::from_bytes(entry.path)).symlink_metadata().is_ok() {
-            let id = if plain { entry.id } else { EMPTY_BLOB.as_bytes() };
+            let id = if plain { entry.id } else { empty_blob.as_bytes() };
             lines.extend_from_slice(&[entry.mode, b" ", id, b" 0\t", entry.path, b"\0"].concat());
         }
     }
@@ -53,8 +56,6 @@ pub(super) fn seed(repo: &Repo) -> Result<(), Error> {
     let mut refresh = repo.private_git();
     output(refresh.args(["update-index", "-q", "--refresh"])).map(drop)
 }
-
-const EMPTY_BLOB: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
 
 /// One line of `ls-files -s -v`.
 struct Listed<'l> {

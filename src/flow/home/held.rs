@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Options;
 use super::decide::{Theirs, decide};
-use super::{Homecoming, Options, settle};
 use crate::error::Failure;
 use crate::exit::ErrorCode;
 use crate::flow::open::Open;
@@ -83,18 +83,6 @@ pub fn dealt_with(open: &Open, sandbox_id: &str, base: Oid) -> Option<Oid> {
     decided.theirs.parse().ok().filter(|_| fits)
 }
 
-/// Settles a result that waits, from what lies here.
-pub async fn finish(
-    cx: &Context,
-    open: &mut Open,
-    held: &Held,
-    options: &Options,
-) -> anyhow::Result<Homecoming> {
-    let theirs = read(&open.repo, held).await?;
-    let run = format!("{}-held", cx.run);
-    settle::settle(cx, open, held.sandbox_id.clone(), theirs, options, &run).await
-}
-
 /// What finishing would do: the worktree's tree now and then.
 pub async fn look(
     cx: &Context,
@@ -112,7 +100,8 @@ pub async fn look(
     .await
 }
 
-async fn read(repo: &Repo, held: &Held) -> anyhow::Result<Theirs> {
+/// A result that waits, as it lies here.
+pub async fn read(repo: &Repo, held: &Held) -> anyhow::Result<Theirs> {
     let (base, tree): (Oid, Oid) = (held.base.parse()?, held.theirs.parse()?);
     let repo = repo.clone();
     blocking(move || {

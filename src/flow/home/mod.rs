@@ -3,7 +3,7 @@
 pub mod common;
 mod decide;
 pub mod held;
-mod settle;
+pub mod settle;
 pub(super) mod tell;
 
 use std::path::PathBuf;

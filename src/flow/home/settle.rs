@@ -60,6 +60,18 @@ pub async fn settle(
     Ok(home)
 }
 
+/// Settles a result that waits, from what lies here.
+pub async fn waiting(
+    cx: &Context,
+    open: &mut Open,
+    held: &Held,
+    options: &Options,
+) -> anyhow::Result<Homecoming> {
+    let theirs = held::read(&open.repo, held).await?;
+    let run = format!("{}-held", cx.run);
+    settle(cx, open, held.sandbox_id.clone(), theirs, options, &run).await
+}
+
 async fn carry_out(
     cx: &Context,
     open: &mut Open,
