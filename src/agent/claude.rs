@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::launch::{Invocation, LaunchRequest};
-use super::parser::{Dialect, Facts, clip, str_at, tool_title, u64_at};
+use super::dialect::{Dialect, Facts, clip, str_at, tool_title, u64_at};
+use super::invocation::{Invocation, LaunchRequest};
 use super::provider::Failure;
 use super::verdict::{Outcome, Unusable};
 use crate::event::{AgentEvent, ToolStatus, Usage, UsageScope};

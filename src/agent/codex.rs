@@ -6,8 +6,8 @@
 
 use serde_json::Value;
 
-use super::launch::{Invocation, LaunchRequest};
-use super::parser::{Dialect, Facts, clip, str_at, u64_at};
+use super::dialect::{Dialect, Facts, clip, str_at, u64_at};
+use super::invocation::{Invocation, LaunchRequest};
 use super::provider::Failure;
 use super::verdict::{Outcome, Unusable};
 use crate::event::{AgentEvent, ToolStatus, Usage, UsageScope};

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::launch::{Launch, LaunchRequest, and_remove, enter};
-use super::parser::{Dialect, Facts};
+use super::dialect::{Dialect, Facts};
+use super::invocation::{Launch, LaunchRequest, and_remove, enter};
 use super::verdict::Outcome;
 use super::{Error, sh};
 use crate::event::AgentEvent;

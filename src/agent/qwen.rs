@@ -4,7 +4,7 @@
 
 use super::claude::Claude;
 use super::gemini::NO_MCP_SERVERS;
-use super::launch::{Invocation, LaunchRequest};
+use super::invocation::{Invocation, LaunchRequest};
 
 pub(super) fn invocation(request: &LaunchRequest) -> Invocation {
     let mut args = vec!["-y".to_owned()];
