@@ -95,7 +95,7 @@ keep-both\t''
 merge\t''
 ours\t''
 theirs\t''"
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l patch -d 'Also write the result as a patch that `git apply` takes' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l patch -d 'Also write the result as a patch that `git apply` takes; what clashes is not in it' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l timeout -d 'Stop the agent after this long [default: 2h]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l idle-timeout -d 'Stop the agent after this long without output [default: off]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
@@ -150,7 +150,7 @@ keep-both\t''
 merge\t''
 ours\t''
 theirs\t''"
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l patch -d 'Also write the result as a patch that `git apply` takes' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l patch -d 'Also write the result as a patch that `git apply` takes; what clashes is not in it' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l timeout -d 'Stop the agent after this long [default: 2h]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l idle-timeout -d 'Stop the agent after this long without output [default: off]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
@@ -187,7 +187,7 @@ keep-both\t''
 merge\t''
 ours\t''
 theirs\t''"
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l patch -d 'Also write the result as a patch that `git apply` takes' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l patch -d 'Also write the result as a patch that `git apply` takes; what clashes is not in it' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l api-url -d 'Daytona\'s API [default: https://app.daytona.io/api]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l api-key -d 'Daytona\'s API key; others on this machine can read flags, so prefer the variable' -r
@@ -220,7 +220,7 @@ keep-both\t''
 merge\t''
 ours\t''
 theirs\t''"
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l patch -d 'Also write the result as a patch that `git apply` takes' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l patch -d 'Also write the result as a patch that `git apply` takes; what clashes is not in it' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l timeout -d 'Stop the agent after this long [default: 2h]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l idle-timeout -d 'Stop the agent after this long without output [default: off]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r
@@ -468,7 +468,7 @@ keep-both\t''
 merge\t''
 ours\t''
 theirs\t''"
-complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l patch -d 'Also write the result as a patch that `git apply` takes' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l patch -d 'Also write the result as a patch that `git apply` takes; what clashes is not in it' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l timeout -d 'Stop the agent after this long [default: 2h]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l idle-timeout -d 'Stop the agent after this long without output [default: off]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l grace -d 'After a signal, how long the work may take to come home [default: 5s]' -r

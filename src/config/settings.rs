@@ -150,7 +150,7 @@ pub const SETTINGS: &[Setting] = &[
     s("allow-mass-delete", Sync, Bool, "", "Take the result although it deletes most of the tree"),
     s("force-resync", Sync, Bool, "", "Forget what was agreed with the sandbox: all of its work comes home, each difference as a conflict"),
     s("no-apply", Sync, Bool, "", "Fetch the result, but leave the worktree alone"),
-    s("patch", Sync, Text, "FILE", "Also write the result as a patch that `git apply` takes"),
+    s("patch", Sync, Text, "FILE", "Also write the result as a patch that `git apply` takes; what clashes is not in it"),
     s("dry-run", Sync, Bool, "", "Show what would happen and touch nothing"),
     s("timeout", Time, Duration, "TIME", "Stop the agent after this long").default("2h").alias(&["DAYTONA_TIMEOUT"]).repo(),
     s("idle-timeout", Time, Duration, "TIME", "Stop the agent after this long without output").default("off").repo(),

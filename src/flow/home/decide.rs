@@ -35,6 +35,8 @@ pub struct Decision {
     pub local: Oid,
     /// The worktree as it will be.
     pub result: Oid,
+    /// The worktree as a patch makes it: with all that does not clash, also where that is held back here.
+    pub patched: Oid,
 }
 
 /// Everything that can be known before the first change, from three trees. Blocking.
@@ -69,17 +71,25 @@ pub fn decide(
         content: &content,
         disk: &|path: &RelPath| strangers.at(path),
     };
-    let plan = merge::plan(
-        inputs,
-        merge::Options { policy: options.policy, allow_mass_delete: options.allow_mass_delete },
-    )?;
+    let by = |policy| merge::Options { policy, allow_mass_delete: options.allow_mass_delete };
+    let plan = merge::plan(inputs, by(options.policy))?;
+    let result = keep(&store, &plan)?;
+    let held = options.policy == Policy::Hold && !plan.conflicts.is_empty();
+    let patched = match options.patch {
+        Some(_) if held => keep(&store, &merge::plan(inputs, by(Policy::KeepBoth))?)?,
+        _ => result,
+    };
+    Ok(Decision { review, plan, local: captured.tree, result, patched })
+}
+
+/// Stores what a plan leads to: its tree, and the contents that neither side had.
+fn keep(store: &Store, plan: &MergePlan) -> anyhow::Result<Oid> {
     for (id, bytes) in &plan.merged {
         if store.write_blob(bytes)? != *id {
             return Err(crate::sync::Error::Inconsistent.into());
         }
     }
-    let result = store.write_tree(&plan.result)?;
-    Ok(Decision { review, plan, local: captured.tree, result })
+    Ok(store.write_tree(&plan.result)?)
 }
 
 /// The live hooks folder, if it lies in the worktree.
@@ -108,14 +118,39 @@ pub fn stops(plan: &MergePlan, options: &Options) -> Option<(ErrorCode, String)>
         return Some((ErrorCode::SyncMassDelete, message));
     }
     if options.policy == Policy::Hold && !plan.conflicts.is_empty() {
-        let risky = plan.conflicts.iter().any(|c| matches!(c.kind, Kind::Held(Held::Risky(_))));
-        let then = match risky {
-            true => "nothing was applied; with `--allow-risky` what is only risky is no conflict",
-            false => "nothing was applied",
-        };
-        return Some((ErrorCode::SyncConflict, clash_words(plan.conflicts.len(), then)));
+        let mut then = "nothing was applied".to_owned();
+        if options.patch.is_some() {
+            then.push_str(", the patch holds the rest");
+        }
+        then.push_str(risky_words(plan));
+        return Some((ErrorCode::SyncConflict, clash_words(plan.conflicts.len(), &then)));
     }
     None
+}
+
+/// Why a patch is not all of the result.
+pub fn lacks(plan: &MergePlan) -> Option<(ErrorCode, String)> {
+    if let Some(mass) = &plan.mass_delete {
+        let message = format!(
+            "the result deletes {} of {} files; nothing of it is in the patch",
+            mass.deleted, mass.of
+        );
+        return Some((ErrorCode::SyncMassDelete, message));
+    }
+    let then = match plan.conflicts.iter().all(|conflict| conflict.marked) {
+        true => "the patch has both versions of it, marked",
+        false => "the patch holds the rest",
+    };
+    let message = clash_words(plan.conflicts.len(), &format!("{then}{}", risky_words(plan)));
+    (!plan.conflicts.is_empty()).then_some((ErrorCode::SyncConflict, message))
+}
+
+/// What helps where a change is held back only because of what it may start.
+fn risky_words(plan: &MergePlan) -> &'static str {
+    match plan.conflicts.iter().any(|c| matches!(c.kind, Kind::Held(Held::Risky(_)))) {
+        true => "; with `--allow-risky` what is only risky is no conflict",
+        false => "",
+    }
 }
 
 /// How many paths clash, and what became of them.

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use super::decide::{Decision, Theirs, clash_words, decide, stops};
+use super::decide::{Decision, Theirs, clash_words, decide, lacks, stops};
 use super::{Homecoming, Options, held, tell};
 use crate::event::Phase;
 use crate::exit::{ErrorCode, Exit};
@@ -28,8 +28,8 @@ pub async fn settle(
     let decision = blocking(move || decide(&repo, &theirs, &wanted, &capture_options)).await?;
     if let Some(file) = &options.patch {
         let (git, file) = (open.repo.private_git(), file.clone());
-        let (local, result) = (decision.local, decision.result);
-        blocking(move || patch::write_file(git, local, result, &file))
+        let (local, patched) = (decision.local, decision.patched);
+        blocking(move || patch::write_file(git, local, patched, &file))
             .await
             .context("write the patch")?;
     }
@@ -42,17 +42,18 @@ pub async fn settle(
     };
     let home = if options.no_apply {
         tell::plan(cx, &decision).await;
-        Homecoming::nothing()
+        // Who wants a patch wants all of it.
+        match lacks(&decision.plan).filter(|_| options.patch.is_some()) {
+            Some(failure) => {
+                Homecoming { exit: Exit::Conflict, failure: Some(failure), ..Homecoming::nothing() }
+            }
+            None => Homecoming::nothing(),
+        }
     } else if let Some((code, message)) = stops(&decision.plan, options) {
         tell::conflicts(cx, &decision.plan, &[]).await;
         held::hold(open, held)?;
         cx.told().files.conflicts = decision.plan.conflicts.len() as u64;
-        Homecoming {
-            exit: Exit::Conflict,
-            failure: Some((code, message)),
-            applied: 0,
-            settled: false,
-        }
+        Homecoming { exit: Exit::Conflict, failure: Some((code, message)), ..Homecoming::nothing() }
     } else {
         carry_out(cx, open, decision, options, run, held).await?
     };

@@ -88,6 +88,32 @@ fn git_apply_makes_of_the_patch_what_pull_makes_of_the_sandbox() {
 }
 
 #[test]
+fn a_patch_holds_what_does_not_clash_and_the_exit_tells_of_the_rest() {
+    let cx = TestContext::new(&[("both", "base\n"), ("clean", "base\n")]);
+    let script = "echo theirs >both; echo theirs >clean; ln -s /etc/passwd outside";
+    let ran = cx.agent(script, &["--no-apply", "--patch", "../patch"]).exits(81);
+    assert!(ran.stderr.contains("1 path in conflict; the patch holds the rest"), "{}", ran.stderr);
+    let patch = || std::fs::read_to_string(cx.work().join("../patch")).unwrap();
+    assert!(patch().contains("a/clean") && patch().contains("a/both"), "{}", patch());
+    assert!(!patch().contains("outside"), "{}", patch());
+    cx.write("both", "mine\n");
+    let ran = cx.run(["pull", "--patch", "../patch"]).exits(81);
+    let words = "2 paths in conflict; nothing was applied, the patch holds the rest";
+    assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    assert!(patch().contains("a/clean") && !patch().contains("a/both"), "{}", patch());
+    assert_eq!((cx.read("both"), cx.read("clean")), ("mine\n".into(), "base\n".into()));
+    cx.git(&["apply", "../patch"]);
+    assert_eq!((cx.read("both"), cx.read("clean")), ("mine\n".into(), "theirs\n".into()));
+    let marked = ["pull", "--on-conflict", "merge", "--no-apply", "--patch", "../patch"];
+    cx.run(marked).exits(81);
+    assert!(patch().contains("+<<<<<<<") && patch().contains("+theirs"), "{}", patch());
+    // Everything deleted is more than a patch says unasked.
+    let cx = TestContext::new(&[("a", "1\n"), ("b", "1\n")]);
+    let ran = cx.agent("rm a b", &["--no-apply", "--patch", "../patch"]).exits(81);
+    assert!(ran.stderr.contains("nothing of it is in the patch"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_patch_that_cannot_be_written_changes_nothing() {
     let cx = TestContext::new(&[("a", "1\n")]);
     let run = cx.agent("echo 2 >a", &["--json", "--patch", "no/such/folder/patch"]).exits(74);
