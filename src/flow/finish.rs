@@ -148,7 +148,7 @@ pub fn clash(cx: &Context, home: &Homecoming) -> anyhow::Error {
         .clone()
         .unwrap_or((ErrorCode::SyncConflict, "both sides changed a file".into()));
     let failure = Failure::new(code, message);
-    if !home.settled {
+    if !home.settled || home.exit != Exit::Conflict {
         return failure.into();
     }
     // The chosen policy has settled it: no command finishes it, somebody has to look.

@@ -207,14 +207,22 @@ fn repositories_inside_the_worktree_neither_travel_nor_disappear() {
     crate::support::context::write(&nested.join("inner"), b"1\n");
     cx.git_in(&nested, &["add", "-A"]);
     cx.git_in(&nested, &["commit", "-qm", "inner"]);
-    let ran = cx.agent("ls -1; git init -q theirs; cd theirs; touch x; git add x; git commit -qm x; cd ..; echo 2 >a", &[]).exits(0);
-    assert!(!ran.stdout.contains("nested"), "{}", ran.stdout);
-    assert!(ran.stderr.contains("`nested` is a repository of its own"), "{}", ran.stderr);
-    assert!(
-        ran.stderr.contains("`theirs` is a repository of its own in the sandbox"),
-        "{}",
-        ran.stderr
-    );
+    let script = "ls -1; git init -q theirs; cd theirs; touch x; git add x; git commit -qm x; cd ..; echo 2 >a
+        git init -q \"it's unborn\"; touch \"it's unborn/x\"";
+    let ran = cx.agent(script, &["--json"]).exits(0);
+    let seen = ran.of_type("agent_output");
+    assert_eq!(seen.iter().map(|line| &line["data"]).collect::<Vec<_>>(), ["a"]);
+    let warnings = ran.of_type("warning");
+    let told =
+        |words: &str| warnings.iter().any(|w| w["message"].as_str().unwrap().contains(words));
+    for words in [
+        "`nested` is a repository of its own and is not sent",
+        "`theirs` is a repository of its own in the sandbox",
+        "`it's unborn` is a repository of its own in the sandbox",
+    ] {
+        assert!(told(words), "{words}: {warnings:?}");
+    }
+    assert_eq!(ran.of_type("done")[0]["unpulled"], true);
     assert_eq!((cx.read("a"), cx.read("nested/inner")), ("2\n".into(), "1\n".into()));
     let again = cx.agent("ls -1 theirs", &[]).exits(0);
     assert!(again.stdout.contains('x'), "{}", again.stdout);

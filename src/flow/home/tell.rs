@@ -26,7 +26,8 @@ pub async fn notes(cx: &Context, offer: &Offer) {
     }
     for path in &offer.nested {
         let message = format!(
-            "`{}` is a repository of its own in the sandbox and is not fetched",
+            "`{}` is a repository of its own in the sandbox and is not fetched; `pull` brings its files once its `.git` is \
+             moved away (`exec --no-sync -- …`)",
             escape(path.as_bytes())
         );
         cx.reporter.warn("sync.nested", message, None).await;

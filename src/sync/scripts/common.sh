@@ -80,6 +80,11 @@ look() {
       -e '/^error: /b' -e '/^fatal: /b' -e '/^warning: /b top' -e 'b skip' "$S/err" >"$S/err.n"; mv -f "$S/err.n" "$S/err"
     rm -f "$S/all"
   fi
+  # One without a commit is no entry for git. It is left out like the others.
+  unborn="^error: '\(.*\)/' does not have a commit checked out$"
+  if [ -s "$S/err" ] && grep -q "$unborn" "$S/err"; then
+    sed -n "s,$unborn,\1,p" "$S/err" >>"$S/nested"; grep -v "$unborn" "$S/err" >"$S/err.n"; mv -f "$S/err.n" "$S/err"
+  fi
   # A link that leads to itself where a folder was: nothing lies beyond it that could be missed.
   loops() { grep "$@" -e 'Too many levels of symbolic links' -e 'Symbolic link loop' "$S/err"; }
   [ ! -s "$S/err" ] || ! loops -q || { loops -v >"$S/err.n"; mv -f "$S/err.n" "$S/err"; }
