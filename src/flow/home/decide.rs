@@ -56,7 +56,7 @@ pub fn decide(
     let most = merge::TEXT_MAX as u64 + 1;
     let content = |id: &Oid| store.read_start(*id, most).map_err(std::io::Error::other);
     let mut wanted = options.threats.clone();
-    wanted.hooks = hooks_folder(repo)?;
+    wanted.hooks = hooks_folders(repo)?;
     wanted.case_insensitive = folds_names(repo.top());
     let review = threats::review(&base, &local, &theirs.claims, &content, &wanted)?.accept()?;
     if store.write_tree(&review.theirs)? != theirs.tree {
@@ -92,12 +92,20 @@ fn keep(store: &Store, plan: &MergePlan) -> anyhow::Result<Oid> {
     Ok(store.write_tree(&plan.result)?)
 }
 
-/// The live hooks folder, if it lies in the worktree.
-fn hooks_folder(repo: &Repo) -> anyhow::Result<Option<RelPath>> {
+/// The live hooks folder, if it lies in the worktree: as it is named, and where links on the way lead.
+fn hooks_folders(repo: &Repo) -> anyhow::Result<Vec<RelPath>> {
     use std::os::unix::ffi::OsStrExt;
-    let Some(path) = repo.hooks_path()? else { return Ok(None) };
-    let inside = path.strip_prefix(repo.top()).ok().map(|p| p.as_os_str().as_bytes().to_vec());
-    Ok(inside.and_then(|raw| RelPath::parse(&raw).ok()))
+    let Some(path) = repo.hooks_path()? else { return Ok(Vec::new()) };
+    let inside = |path: &Path| {
+        let inside = path.strip_prefix(repo.top()).ok()?;
+        RelPath::parse(inside.as_os_str().as_bytes()).ok()
+    };
+    let named = path.components().collect::<std::path::PathBuf>();
+    let real = std::fs::canonicalize(&path).ok();
+    let mut folders: Vec<_> =
+        [Some(named), real].iter().flatten().filter_map(|p| inside(p)).collect();
+    folders.dedup();
+    Ok(folders)
 }
 
 /// Whether the disk takes names for one that differ only in case: then it knows `.git` under both. Disks that
@@ -122,7 +130,7 @@ pub fn stops(plan: &MergePlan, options: &Options) -> Option<(ErrorCode, String)>
         if options.patch.is_some() {
             then.push_str(", the patch holds the rest");
         }
-        then.push_str(risky_words(plan));
+        then.push_str(held_words(plan));
         return Some((ErrorCode::SyncConflict, clash_words(plan.conflicts.len(), &then)));
     }
     None
@@ -141,15 +149,21 @@ pub fn lacks(plan: &MergePlan) -> Option<(ErrorCode, String)> {
         true => "the patch has both versions of it, marked",
         false => "the patch holds the rest",
     };
-    let message = clash_words(plan.conflicts.len(), &format!("{then}{}", risky_words(plan)));
+    let message = clash_words(plan.conflicts.len(), &format!("{then}{}", held_words(plan)));
     (!plan.conflicts.is_empty()).then_some((ErrorCode::SyncConflict, message))
 }
 
-/// What helps where a change is held back only because of what it may start.
-fn risky_words(plan: &MergePlan) -> &'static str {
-    match plan.conflicts.iter().any(|c| matches!(c.kind, Kind::Held(Held::Risky(_)))) {
-        true => "; with `--allow-risky` what is only risky is no conflict",
-        false => "",
+/// What helps where a change is held back only because of what it may start, or where it leads.
+fn held_words(plan: &MergePlan) -> &'static str {
+    let any = |wanted: fn(&Held) -> bool| {
+        plan.conflicts.iter().any(|c| matches!(&c.kind, Kind::Held(held) if wanted(held)))
+    };
+    if any(|held| matches!(held, Held::Risky(_))) {
+        "; with `--allow-risky` what is only risky is no conflict"
+    } else if any(|held| matches!(held, Held::ExternalLink(_))) {
+        "; `--allow-external-links` takes links that lead out of the worktree"
+    } else {
+        ""
     }
 }
 

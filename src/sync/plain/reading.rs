@@ -140,8 +140,17 @@ pub fn mode(link: bool, listed: Option<&Stat>) -> Mode {
     if link { Mode::Link } else { listed.unwrap_or(Mode::File) }
 }
 
-/// Pure: what differs from the base, in the order of names.
-pub fn claims(base: &Tree, known: BTreeMap<Vec<u8>, Entry>, gone: BTreeSet<Vec<u8>>) -> Vec<Claim> {
+/// Pure: what differs from the base, in the order of names. What lies below a file or link is gone, listed or not.
+pub fn claims(
+    base: &Tree,
+    known: BTreeMap<Vec<u8>, Entry>,
+    mut gone: BTreeSet<Vec<u8>>,
+) -> Vec<Claim> {
+    let covered = base.keys().filter(|path| {
+        !known.contains_key(path.as_bytes())
+            && path.ancestors().any(|above| known.contains_key(above.as_bytes()))
+    });
+    gone.extend(covered.map(|path| path.as_bytes().to_vec()));
     let mut claims = BTreeMap::new();
     let before = |path: &[u8]| RelPath::parse(path).ok().and_then(|path| base.get(&path).copied());
     for (path, after) in known {
@@ -268,6 +277,21 @@ mod tests {
         assert_eq!(read.gone, BTreeSet::from([b"a\nb\\c".to_vec()]));
         assert_eq!(read.repositories, BTreeSet::from([b"r".to_vec()]));
         assert_eq!(read.now.len(), 2);
+    }
+
+    #[test]
+    fn what_lies_below_a_file_is_gone_and_what_is_said_to_lie_there_stays_a_claim() {
+        let entry = Entry { mode: Mode::File, id: Oid([1; 20]) };
+        let path = |name: &[u8]| RelPath::parse(name).unwrap();
+        let base: Tree = [path(b"d/x"), path(b"d-y")].into_iter().map(|p| (p, entry)).collect();
+        let known = |names: &[&[u8]]| names.iter().map(|name| (name.to_vec(), entry)).collect();
+        let told = |names: &[&[u8]]| -> Vec<(String, bool)> {
+            let claims = claims(&base, known(names), BTreeSet::new());
+            claims.iter().map(|c| (escape(&c.path), c.after.is_some())).collect()
+        };
+        assert_eq!(told(&[b"d"]), [("d".into(), true), ("d/x".into(), false)]);
+        assert_eq!(told(&[b"d", b"d/new"]).len(), 3);
+        assert_eq!(told(&[b"e"]), [("e".into(), true)]);
     }
 
     #[test]

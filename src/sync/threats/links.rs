@@ -70,9 +70,37 @@ pub fn leads(link: &RelPath, target: &[u8], read: &dyn Fn(&RelPath) -> Option<Ve
     Leads::Inside
 }
 
+/// The place a target names, seen from the folder of `link`, if it lies in the worktree. Other links on the
+/// way are not followed.
+pub fn place(link: &RelPath, target: &[u8]) -> Option<RelPath> {
+    let mut at: Vec<&[u8]> = link.components().collect();
+    at.pop();
+    for component in target.split(|&b| b == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => drop(at.pop()?),
+            name => at.push(name),
+        }
+    }
+    RelPath::parse(&at.join(&b'/')).ok().filter(|_| !target.starts_with(b"/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_named_from_the_folder_of_its_link() {
+        let named = |link: &str, target: &str| {
+            place(&RelPath::parse(link.as_bytes()).unwrap(), target.as_bytes())
+                .map(|at| at.to_string())
+        };
+        assert_eq!(named("a", "b").as_deref(), Some("b"));
+        assert_eq!(named("d/e/a", "../b//./c/").as_deref(), Some("d/b/c"));
+        for target in ["/b", "..", "../../b", ".", ""] {
+            assert_eq!(named("a", target), None, "{target}");
+        }
+    }
 
     fn follow(link: &str, target: &str, others: &[(&str, &str)]) -> Leads {
         leads(&RelPath::parse(link.as_bytes()).unwrap(), target.as_bytes(), &|p| {

@@ -5,6 +5,7 @@
 //! refused, nothing applied), *held* (a conflict: both versions kept, never settled by a policy),
 //! *flagged* (applied, and told with its reason) or *skipped* (listed only).
 
+mod bare;
 pub mod links;
 pub mod modules;
 pub mod names;
@@ -44,8 +45,8 @@ pub struct Options {
     pub allow_external_links: bool,
     /// The disk takes names for one that differ in case or Unicode form.
     pub case_insensitive: bool,
-    /// The live hooks folder, when it lies in the worktree.
-    pub hooks: Option<RelPath>,
+    /// The live hooks folder, when it lies in the worktree, by each of its names.
+    pub hooks: Vec<RelPath>,
 }
 
 /// A change that makes the whole result unacceptable.
@@ -154,12 +155,13 @@ pub fn review(
             review.flags.push(Flag { path, class: Class::Name, reason });
         }
     }
-    let context = Context { base, local, content, options };
+    let other_names = other_names(&review.theirs, content, &options.hooks)?;
+    let context = Context { base, local, content, options, other_names };
     for change in std::mem::take(&mut review.changes) {
         context.judge(&change, &mut review)?;
         review.changes.push(change);
     }
-    flag_bare_repositories(&mut review);
+    bare::flag_repositories(&mut review);
     review.flags.sort_by(|a, b| (&a.path, a.class).cmp(&(&b.path, b.class)));
     if options.block_risky {
         for flag in &review.flags {
@@ -215,6 +217,11 @@ fn admit(base: &Tree, claims: &[Claim]) -> Review {
 /// No entry may lie below another entry: a file has no children, and a link is never written through.
 fn check_shape(review: &mut Review) {
     for change in review.changes.iter().filter(|c| c.after.is_some()) {
+        if let Some(child) = first_below(&review.theirs, &change.path) {
+            let reason = format!("it is no folder, and `{child}` would lie below it");
+            review.rejected.push(Rejected { path: change.path.as_bytes().to_vec(), reason });
+            continue;
+        }
         for above in change.path.ancestors() {
             let reason = match review.theirs.get(&above).map(|e| e.mode) {
                 None => continue,
@@ -227,6 +234,13 @@ fn check_shape(review: &mut Review) {
             break;
         }
     }
+}
+
+/// The first entry of `tree` below `dir`.
+fn first_below<'a>(tree: &'a Tree, dir: &RelPath) -> Option<&'a RelPath> {
+    // Siblings such as `dir-x` sort between `dir` and `dir/x`, so the range is entered at the slash.
+    let first = RelPath::parse(&[dir.as_bytes(), b"/\x01"].concat()).ok()?;
+    tree.range(first..).next().map(|(path, _)| path).filter(|path| path.is_below(dir))
 }
 
 /// New names (and new folders) that some disk takes for one that exists in either tree.
@@ -269,6 +283,8 @@ struct Context<'a> {
     local: &'a Tree,
     content: Content<'a>,
     options: &'a Options,
+    /// Paths, each with a link by which programs reach it.
+    other_names: Vec<(RelPath, RelPath)>,
 }
 
 impl Context<'_> {
@@ -293,7 +309,7 @@ impl Context<'_> {
         } else {
             self.judge_file(path, *before, after, review)?;
         }
-        if let Some(risk) = risk::by_name(path, self.options.hooks.as_ref()) {
+        if let Some(risk) = self.risk(path, after.mode) {
             if risk.held && !self.options.allow_risky {
                 review.held.insert(path.clone(), Held::Risky(risk.reason.into()));
             }
@@ -304,6 +320,22 @@ impl Context<'_> {
             });
         }
         Ok(())
+    }
+
+    /// The risk of a path by its name, or by another name that leads to it.
+    fn risk(&self, path: &RelPath, mode: Mode) -> Option<risk::Risk> {
+        let of = |path: &RelPath| match mode {
+            Mode::Link => risk::of_link(path, &self.options.hooks),
+            _ => risk::by_name(path, &self.options.hooks),
+        };
+        let other = self.other_names.iter().filter_map(|(target, link)| {
+            let rest = path.as_bytes().strip_prefix(target.as_bytes())?;
+            let inside = rest.is_empty() || rest.starts_with(b"/");
+            let name = [link.as_bytes(), rest].concat();
+            RelPath::parse(&name).ok().filter(|_| inside)
+        });
+        let other = other.filter_map(|name| of(&name)).find(|risk| risk.held);
+        of(path).filter(|risk| risk.held).or(other).or_else(|| of(path))
     }
 
     fn judge_link(&self, path: &RelPath, after: Entry, review: &mut Review) -> io::Result<()> {
@@ -359,10 +391,10 @@ impl Context<'_> {
         if after.mode == Mode::Exec && old.is_none_or(|e| e.mode != Mode::Exec) {
             flag(Class::Executable, "it may be executed now");
         }
-        if old.is_none() && risk::is_program(&(self.content)(&after.id)?) {
+        let read_old = || old.map_or(Ok(Vec::new()), |e| (self.content)(&e.id));
+        if risk::is_program(&(self.content)(&after.id)?) && !risk::is_program(&read_old()?) {
             flag(Class::Executable, "a compiled program");
         }
-        let read_old = || old.map_or(Ok(Vec::new()), |e| (self.content)(&e.id));
         if path.file_name().eq_ignore_ascii_case(b"package.json")
             && risk::package_changes(&read_old()?, &(self.content)(&after.id)?)
         {
@@ -384,41 +416,20 @@ impl Context<'_> {
     }
 }
 
-/// A folder with `HEAD`, `objects` and `refs` is a repository to git, with a configuration of its own.
-fn flag_bare_repositories(review: &mut Review) {
-    let has = |tree: &Tree, dir: &str, name: &str| {
-        let at = |end: &str| RelPath::parse(format!("{dir}{name}{end}").as_bytes());
-        let below = at("/x").ok().and_then(|p| p.parent());
-        at("").is_ok_and(|p| tree.contains_key(&p))
-            || below.is_some_and(|dir| {
-                tree.range(dir.clone()..)
-                    .take_while(|(p, _)| p.as_bytes().starts_with(dir.as_bytes()))
-                    .any(|(p, _)| p.is_below(&dir))
-            })
-    };
-    let mut told = HashSet::new();
-    let mut flags = Vec::new();
-    for change in review.changes.iter().filter(|c| c.after.is_some()) {
-        let bytes = change.path.as_bytes();
-        let parts: Vec<&[u8]> = bytes.split(|&b| b == b'/').collect();
-        let Some(at) = parts.iter().position(|p| {
-            matches!(p.to_ascii_lowercase().as_slice(), b"head" | b"objects" | b"refs")
-        }) else {
-            continue;
-        };
-        let dir = if at == 0 { Vec::new() } else { [&parts[..at].join(&b'/')[..], b"/"].concat() };
-        let Ok(dir) = String::from_utf8(dir) else { continue };
-        if ["HEAD", "objects", "refs"].iter().all(|name| has(&review.theirs, &dir, name))
-            && told.insert(dir)
-        {
-            flags.push(Flag {
-                path: change.path.clone(),
-                class: Class::BareRepository,
-                reason: "git takes its folder for a repository".into(),
-            });
-        }
+/// Where links lead under whose names files run unasked: what changes there does, too.
+fn other_names(
+    theirs: &Tree,
+    content: Content<'_>,
+    hooks: &[RelPath],
+) -> io::Result<Vec<(RelPath, RelPath)>> {
+    let links = theirs.iter().filter(|(path, entry)| {
+        entry.mode == Mode::Link && risk::of_link(path, hooks).is_some_and(|risk| risk.held)
+    });
+    let mut names = Vec::new();
+    for (link, entry) in links {
+        names.extend(links::place(link, &content(&entry.id)?).map(|at| (at, link.clone())));
     }
-    review.flags.extend(flags);
+    Ok(names)
 }
 
 #[cfg(test)]

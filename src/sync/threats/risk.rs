@@ -58,15 +58,15 @@ pub struct Risk {
     pub held: bool,
 }
 
-/// The risk a path has by its name. `hooks` is the live hooks folder, when it lies in the worktree.
-pub fn by_name(path: &RelPath, hooks: Option<&RelPath>) -> Option<Risk> {
+/// The risk a path has by its name. `hooks` are the names of the live hooks folder inside the worktree.
+pub fn by_name(path: &RelPath, hooks: &[RelPath]) -> Option<Risk> {
     let lower = path.as_bytes().to_ascii_lowercase();
     let parts: Vec<&[u8]> = lower.split(|&b| b == b'/').collect();
     let (file, folders) = parts.split_last()?;
     let risk = |class, reason| Some(Risk { class, reason, held: false });
     let held = |class, reason| Some(Risk { class, reason, held: true });
 
-    if hooks.is_some_and(|h| path.is_below(h) || path == h) {
+    if hooks.iter().any(|h| path.is_below(h) || path == h) {
         return held(Class::Git, "a hook that git runs");
     }
     let parent = folders.last().copied().unwrap_or_default();
@@ -175,6 +175,31 @@ pub fn by_name(path: &RelPath, hooks: Option<&RelPath>) -> Option<Risk> {
     None
 }
 
+/// The risk of a link: what is read by its name may lie below it, too. A link in the place of a folder brings
+/// files under names that nobody sees in the result.
+pub fn of_link(path: &RelPath, hooks: &[RelPath]) -> Option<Risk> {
+    /// What programs look for in the folders of the table.
+    const BELOW: [&str; 7] = [
+        "settings.json",
+        "tasks.json",
+        "mcp.json",
+        "x",
+        "config.toml",
+        "workflows/x",
+        "copilot-instructions.md",
+    ];
+    if hooks.iter().any(|hooks| hooks.is_below(path)) {
+        let reason = "the hooks that git runs would lie behind it";
+        return Some(Risk { class: Class::Git, reason, held: true });
+    }
+    let below = BELOW.iter().filter_map(|name| {
+        let path = RelPath::parse(&[path.as_bytes(), b"/", name.as_bytes()].concat()).ok()?;
+        by_name(&path, hooks)
+    });
+    let risks: Vec<Risk> = by_name(path, hooks).into_iter().chain(below).collect();
+    risks.iter().find(|risk| risk.held).or(risks.first()).cloned()
+}
+
 fn ends(name: &[u8], end: &[u8]) -> bool {
     name.ends_with(end)
 }
@@ -218,10 +243,7 @@ mod tests {
     use super::*;
 
     fn of(path: &str) -> Option<Risk> {
-        by_name(
-            &RelPath::parse(path.as_bytes()).unwrap(),
-            Some(&RelPath::parse(b"ci/hooks").unwrap()),
-        )
+        by_name(&RelPath::parse(path.as_bytes()).unwrap(), &[RelPath::parse(b"ci/hooks").unwrap()])
     }
 
     #[test]
@@ -332,6 +354,38 @@ mod tests {
             "vscode/tasks.json",
             "ci/hooksx",
         ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_as_risky_as_what_may_lie_behind_it() {
+        let of = |path: &str| {
+            let hooks = RelPath::parse(b"ci/hooks").unwrap();
+            of_link(&RelPath::parse(path.as_bytes()).unwrap(), &[hooks])
+        };
+        for path in [".envrc", ".claude", ".cursor", ".vscode", "sub/.vscode", "ci", "ci/hooks"] {
+            assert!(of(path).unwrap_or_else(|| panic!("{path}")).held, "{path}");
+        }
+        for (path, class) in [
+            (".github", Class::Ci),
+            (".github/workflows", Class::Ci),
+            (".circleci", Class::Ci),
+            (".husky", Class::Git),
+            (".githooks", Class::Git),
+            (".idea", Class::Editor),
+            (".devcontainer", Class::Editor),
+            (".codex", Class::Agent),
+            (".opencode", Class::Agent),
+            (".cargo", Class::Build),
+            (".mvn", Class::Build),
+            ("CLAUDE.md", Class::Agent),
+            ("Makefile", Class::Build),
+        ] {
+            let risk = of(path).unwrap_or_else(|| panic!("{path}"));
+            assert_eq!((risk.class, risk.held), (class, false), "{path}");
+        }
+        for path in ["src", "docs/x", "vscode", "cix"] {
             assert_eq!(of(path), None, "{path}");
         }
     }

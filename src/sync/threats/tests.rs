@@ -181,6 +181,12 @@ fn nothing_is_written_through_a_link_or_below_a_file() {
     new().base("l", Link, "/etc").claim("l/x", File, "").rejected();
     new().claim("a", File, "").claim("a/b/c", File, "").rejected();
     assert_eq!(new().base("l", Link, "d").delete("l").claim("l/x", File, "").flags(), []);
+    // What is already below counts, too.
+    for mode in [File, Exec, Link] {
+        new().base("d/x", File, "1").base("d-y", File, "1").claim("d", mode, "e").rejected();
+    }
+    let moved = new().base("d/x", File, "1").base("d-y", File, "1");
+    assert_eq!(moved.claim("d", File, "").delete("d/x").flags(), []);
 }
 
 #[test]
@@ -216,6 +222,11 @@ fn what_runs_later_is_flagged_held_or_allowed() {
     assert_eq!(new().claim("tool", Exec, "#!/bin/sh").flags(), [Class::Executable]);
     assert_eq!(new().base("tool", Exec, "1").claim("tool", Exec, "2").flags(), []);
     assert_eq!(new().claim("a.out", File, "\u{7f}ELF").flags(), [Class::Executable]);
+    let script = || new().base("run", Exec, "#!/bin/sh").base("l", Link, "run");
+    assert_eq!(script().claim("run", Exec, "\u{7f}ELF").flags(), [Class::Executable]);
+    assert_eq!(script().claim("run", Exec, "#!/bin/sh\n").flags(), []);
+    let program = new().base("a.out", Exec, "\u{7f}ELF");
+    assert_eq!(program.claim("a.out", Exec, "\u{7f}ELF2").flags(), []);
     assert_eq!(
         new().claim("package.json", File, r#"{"scripts":{"x":"y"}}"#).flags(),
         [Class::Build]
@@ -236,9 +247,24 @@ fn what_runs_later_is_flagged_held_or_allowed() {
     );
     new()
         .claim("hooks/pre-commit", File, "")
-        .with(|o| o.hooks = Some(p("hooks")))
+        .with(|o| o.hooks = vec![p("hooks")])
         .held("hooks/pre-commit");
     assert_eq!(new().base(".envrc", File, "").delete(".envrc").flags(), []);
+    // A link in the place of a folder brings the same under another name.
+    let behind = || new().claim(".vscode", Link, "cfg").claim("cfg/tasks.json", File, "");
+    behind().held(".vscode");
+    let allowed = behind().with(|o| o.allow_risky = true).flags();
+    assert_eq!(allowed, [Class::Editor, Class::Link, Class::Editor]);
+    // So does a link of the user's own.
+    let mine = || new().base(".vscode", Link, "cfg").base("sub/.envrc", Link, "../env/./sh");
+    mine().claim("cfg/tasks.json", File, "").held("cfg/tasks.json");
+    mine().claim("env/sh", File, "").held("env/sh");
+    assert_eq!(mine().claim("cfg/other", File, "").claim("env/other", File, "").flags(), []);
+    assert_eq!(
+        mine().claim("env/sh", File, "").with(|o| o.allow_risky = true).flags(),
+        [Class::Editor]
+    );
+    new().claim("hooks", Link, "x").with(|o| o.hooks = vec![p("hooks/git")]).held("hooks");
 }
 
 #[test]

@@ -148,6 +148,12 @@ fn judge(base: &Tree, known: &BTreeMap<Vec<u8>, Entry>, gone: &BTreeSet<Vec<u8>>
     }
     let named = |(name, entry): (&Vec<u8>, &Entry)| Some((RelPath::parse(name).ok()?, *entry));
     wanted.extend(known.iter().filter_map(named));
+    // What was below a path that is a file now is gone with its folder.
+    let covered = |path: &RelPath| {
+        !known.contains_key(path.as_bytes())
+            && path.ancestors().any(|above| known.contains_key(above.as_bytes()))
+    };
+    wanted.retain(|path, _| !covered(path));
     assert_eq!(tree, wanted);
     claims
 }

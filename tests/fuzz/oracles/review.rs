@@ -47,7 +47,7 @@ pub fn check(input: &[u8]) {
         allow_risky: flags & 2 != 0,
         allow_external_links: flags & 4 != 0,
         case_insensitive: flags & 8 != 0,
-        hooks: RelPath::parse(b"hooks").ok().filter(|_| flags & 16 != 0),
+        hooks: RelPath::parse(b"hooks").ok().filter(|_| flags & 16 != 0).into_iter().collect(),
     };
     let mut world = World { contents: HashMap::new() };
     let base = world.tree(&mut bytes);
