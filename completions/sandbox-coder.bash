@@ -118,7 +118,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__attach)
-            opts="-q -v -h --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --include --exclude --history --max-size --max-files --max-result-size --max-result-file --max-result-files --on-conflict --block-risky --allow-risky --allow-external-links --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -141,6 +141,18 @@ _sandbox__coder() {
                     return 0
                     ;;
                 --max-files)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-files)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -234,7 +246,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__config)
-            opts="-q -v -h --agent --agent-command --model --env --setup --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --agent --agent-command --model --env --setup --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --max-result-size --max-result-file --max-result-files --on-conflict --block-risky --allow-risky --allow-external-links --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -329,6 +341,18 @@ _sandbox__coder() {
                     return 0
                     ;;
                 --max-files)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-files)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -476,7 +500,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__exec)
-            opts="-i -t -q -v -h --stdin --no-sync --tty --env --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-i -t -q -v -h --stdin --no-sync --tty --env --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --max-result-size --max-result-file --max-result-files --on-conflict --block-risky --allow-risky --allow-external-links --allow-mass-delete --force-resync --no-apply --patch --timeout --idle-timeout --grace --wait --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -555,6 +579,18 @@ _sandbox__coder() {
                     return 0
                     ;;
                 --max-files)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-files)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -774,7 +810,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__pull)
-            opts="-q -v -h --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --wait --grace --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --include --exclude --history --max-size --max-files --max-result-size --max-result-file --max-result-files --on-conflict --block-risky --allow-risky --allow-external-links --allow-mass-delete --force-resync --no-apply --patch --dry-run --wait --grace --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -797,6 +833,18 @@ _sandbox__coder() {
                     return 0
                     ;;
                 --max-files)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-files)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -886,7 +934,7 @@ _sandbox__coder() {
             return 0
             ;;
         sandbox__subcmd__coder__subcmd__run)
-            opts="-q -v -h --prompt-file --session --agent --agent-command --model --env --setup --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --on-conflict --block-risky --allow-risky --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
+            opts="-q -v -h --prompt-file --session --agent --agent-command --model --env --setup --provider --snapshot --image --name --label --cpu --memory --disk --isolation --tool-dir --fresh --rm --auto-stop --auto-archive --auto-delete --include --exclude --history --max-size --max-files --max-result-size --max-result-file --max-result-files --on-conflict --block-risky --allow-risky --allow-external-links --allow-mass-delete --force-resync --no-apply --patch --dry-run --timeout --idle-timeout --grace --wait --detach --api-url --api-key --jwt-token --organization-id --target --state-dir --json --raw --quiet --verbose --debug --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -989,6 +1037,18 @@ _sandbox__coder() {
                     return 0
                     ;;
                 --max-files)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-result-files)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -90,6 +90,9 @@ shallow\t''
 full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l max-result-size -d 'Refuse a result with more than this in changed files [default: 2G]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l max-result-file -d 'Refuse a result with a changed file larger than this [default: 512M]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l max-result-files -d 'Refuse a result with more changed files than this [default: 100000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
 keep-both\t''
 merge\t''
@@ -109,6 +112,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l fres
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l rm -d 'Delete the sandbox after everything came home'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l block-risky -d 'Hold back files that this machine may run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l allow-risky -d 'Take also files that tools on this machine run unasked'
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l allow-external-links -d 'Take also symbolic links that lead out of the worktree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l allow-mass-delete -d 'Take the result although it deletes most of the tree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l force-resync -d 'Forget what was agreed with the sandbox: all of its work comes home, each difference as a conflict'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand run" -l no-apply -d 'Fetch the result, but leave the worktree alone'
@@ -145,6 +149,9 @@ shallow\t''
 full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l max-result-size -d 'Refuse a result with more than this in changed files [default: 2G]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l max-result-file -d 'Refuse a result with a changed file larger than this [default: 512M]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l max-result-files -d 'Refuse a result with more changed files than this [default: 100000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
 keep-both\t''
 merge\t''
@@ -165,6 +172,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l no-
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -s t -l tty -d 'Give the command a terminal, yours if you are at one; what is said at yours is not recorded'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l block-risky -d 'Hold back files that this machine may run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l allow-risky -d 'Take also files that tools on this machine run unasked'
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l allow-external-links -d 'Take also symbolic links that lead out of the worktree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l allow-mass-delete -d 'Take the result although it deletes most of the tree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l force-resync -d 'Forget what was agreed with the sandbox: all of its work comes home, each difference as a conflict'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand exec" -l no-apply -d 'Fetch the result, but leave the worktree alone'
@@ -182,6 +190,9 @@ shallow\t''
 full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l max-result-size -d 'Refuse a result with more than this in changed files [default: 2G]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l max-result-file -d 'Refuse a result with a changed file larger than this [default: 512M]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l max-result-files -d 'Refuse a result with more changed files than this [default: 100000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
 keep-both\t''
 merge\t''
@@ -197,6 +208,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l tar
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l state-dir -d 'Where this program remembers runs and keeps local sandboxes' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l block-risky -d 'Hold back files that this machine may run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l allow-risky -d 'Take also files that tools on this machine run unasked'
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l allow-external-links -d 'Take also symbolic links that lead out of the worktree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l allow-mass-delete -d 'Take the result although it deletes most of the tree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l force-resync -d 'Forget what was agreed with the sandbox: all of its work comes home, each difference as a conflict'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand pull" -l no-apply -d 'Fetch the result, but leave the worktree alone'
@@ -215,6 +227,9 @@ shallow\t''
 full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l max-result-size -d 'Refuse a result with more than this in changed files [default: 2G]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l max-result-file -d 'Refuse a result with a changed file larger than this [default: 512M]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l max-result-files -d 'Refuse a result with more changed files than this [default: 100000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
 keep-both\t''
 merge\t''
@@ -232,6 +247,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l t
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l state-dir -d 'Where this program remembers runs and keeps local sandboxes' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l block-risky -d 'Hold back files that this machine may run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l allow-risky -d 'Take also files that tools on this machine run unasked'
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l allow-external-links -d 'Take also symbolic links that lead out of the worktree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l allow-mass-delete -d 'Take the result although it deletes most of the tree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l force-resync -d 'Forget what was agreed with the sandbox: all of its work comes home, each difference as a conflict'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand attach" -l no-apply -d 'Fetch the result, but leave the worktree alone'
@@ -463,6 +479,9 @@ shallow\t''
 full\t''"
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l max-size -d 'Refuse to send more than this [default: 2G]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l max-files -d 'Refuse to send more files than this [default: 200000]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l max-result-size -d 'Refuse a result with more than this in changed files [default: 2G]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l max-result-file -d 'Refuse a result with a changed file larger than this [default: 512M]' -r
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l max-result-files -d 'Refuse a result with more changed files than this [default: 100000]' -r
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l on-conflict -d 'When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers [default: hold]' -r -f -a "hold\t''
 keep-both\t''
 merge\t''
@@ -482,6 +501,7 @@ complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l f
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l rm -d 'Delete the sandbox after everything came home'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l block-risky -d 'Hold back files that this machine may run unasked'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l allow-risky -d 'Take also files that tools on this machine run unasked'
+complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l allow-external-links -d 'Take also symbolic links that lead out of the worktree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l allow-mass-delete -d 'Take the result although it deletes most of the tree'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l force-resync -d 'Forget what was agreed with the sandbox: all of its work comes home, each difference as a conflict'
 complete -c sandbox-coder -n "__fish_sandbox_coder_using_subcommand config" -l no-apply -d 'Fetch the result, but leave the worktree alone'

@@ -144,9 +144,13 @@ pub const SETTINGS: &[Setting] = &[
     s("history", Sync, Choice(&["none", "shallow", "full"]), "DEPTH", "How much of HEAD's history the agent finds in the workspace's repository; shallow is 50 commits deep").default("shallow").repo(),
     s("max-size", Sync, Size, "BYTES", "Refuse to send more than this").default("2G"),
     s("max-files", Sync, Int, "COUNT", "Refuse to send more files than this").default("200000"),
+    s("max-result-size", Sync, Size, "BYTES", "Refuse a result with more than this in changed files").default("2G"),
+    s("max-result-file", Sync, Size, "BYTES", "Refuse a result with a changed file larger than this").default("512M"),
+    s("max-result-files", Sync, Int, "COUNT", "Refuse a result with more changed files than this").default("100000"),
     s("on-conflict", Sync, Choice(&["hold", "keep-both", "merge", "ours", "theirs"]), "POLICY", "When both sides changed a file: hold applies nothing, keep-both puts theirs aside, merge writes markers").default("hold"),
     s("block-risky", Sync, Bool, "", "Hold back files that this machine may run unasked"),
     s("allow-risky", Sync, Bool, "", "Take also files that tools on this machine run unasked"),
+    s("allow-external-links", Sync, Bool, "", "Take also symbolic links that lead out of the worktree"),
     s("allow-mass-delete", Sync, Bool, "", "Take the result although it deletes most of the tree"),
     s("force-resync", Sync, Bool, "", "Forget what was agreed with the sandbox: all of its work comes home, each difference as a conflict"),
     s("no-apply", Sync, Bool, "", "Fetch the result, but leave the worktree alone"),
@@ -202,6 +206,9 @@ mod tests {
             "isolation",
             "tool-dir",
             "allow-risky",
+            "allow-external-links",
+            "allow-mass-delete",
+            "max-result-size",
             "agent-command",
         ] {
             assert!(!Setting::by_key(key).unwrap().repo, "{key}");

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use super::ignored::{self, Ignored};
 use super::records::{self, Limits, Records};
 use super::threats::Claim;
 use super::{COMMON, Error, plain, push};
@@ -23,6 +24,9 @@ const SETTLE: &str = include_str!("scripts/settle.sh");
 
 /// Results up to this size travel inside the answer.
 pub(super) const INLINE_MAX: u64 = 64 * 1024;
+
+/// No shell counts further, twenty times.
+const PATHS_MAX: usize = 100_000_000;
 
 /// What the sandbox says to the question.
 #[derive(Debug)]
@@ -54,6 +58,10 @@ pub struct Offer {
     pub nested: Vec<String>,
     /// What git complained of over there, for the report.
     pub trouble: String,
+    /// What ignore files that were edited over there keep there, once the result was fetched.
+    pub ignored: Ignored,
+    /// What git ignores over there, where an ignore file was edited.
+    all_ignored: Ignored,
     plain: bool,
     sha256: String,
     path: String,
@@ -74,8 +82,9 @@ pub fn add_since(script: &mut Script, limits: &Limits, since: Oid) {
 fn add_question(script: &mut Script, limits: &Limits, since: &str) {
     script
         .set("SINCE", since)
-        .set("MAXN", &limits.paths.to_string())
+        .set("MAXN", &limits.paths.min(PATHS_MAX).to_string())
         .set("INLINE", &INLINE_MAX.to_string())
+        .set("NAMES", &ignored::NAMES_MAX.to_string())
         .step(&format!("{COMMON}\n{PULL}"));
 }
 
@@ -114,6 +123,7 @@ pub fn heard_settle(result: &str) -> bool {
 /// Reads the answer of the step.
 pub fn heard(result: &str) -> Result<Answer, Error> {
     let (mut nested, mut trouble, mut moving) = (Vec::new(), String::new(), false);
+    let mut all_ignored = Ignored::default();
     let (mut offer, mut from): (Option<Offer>, Option<Oid>) = (None, None);
     let text = |rest: &str| {
         String::from_utf8_lossy(&STANDARD.decode(rest).unwrap_or_default()).into_owned()
@@ -124,6 +134,9 @@ pub fn heard(result: &str) -> Result<Answer, Error> {
             // Newlines in names have changed places with the character 1.
             "nested" => nested = text(rest).lines().map(|n| n.replace('\u{1}', "\n")).collect(),
             "trouble" => trouble = text(rest),
+            "ignored" => {
+                all_ignored = Ignored::read(&STANDARD.decode(rest).unwrap_or_default());
+            }
             "since" => {
                 from = Some(rest.trim().parse().map_err(|_| push::refusal("", "", result))?);
             }
@@ -146,7 +159,7 @@ pub fn heard(result: &str) -> Result<Answer, Error> {
     match offer {
         Some(offer) => {
             let from = from.unwrap_or(offer.base);
-            Ok(Answer::Out(Box::new(Offer { from, nested, trouble, moving, ..offer })))
+            Ok(Answer::Out(Box::new(Offer { from, nested, trouble, all_ignored, moving, ..offer })))
         }
         None => Err(push::refusal("", "", result)),
     }
@@ -164,6 +177,8 @@ fn read_offer(rest: &str) -> Option<Offer> {
         moving: false,
         nested: Vec::new(),
         trouble: String::new(),
+        ignored: Ignored::default(),
+        all_ignored: Ignored::default(),
         plain: false,
         sha256: sha256.to_owned(),
         path: path.to_owned(),
@@ -284,7 +299,8 @@ pub async fn fetch(
     spool: &Path,
 ) -> Result<Archive, Error> {
     if offer.size > limits.total {
-        return Err(Error::TooMany(format!("{} MiB", offer.size >> 20)));
+        let size = offer.size >> 20;
+        return Err(Error::TooMany(format!("{size} MiB, more than `--max-result-size` allows")));
     }
     if offer.data.is_some() {
         return Archive::read(offer, &mut io::empty(), spool);
@@ -311,9 +327,19 @@ pub async fn records(
     let (spool, from) = (repo.state_dir(), offer.from);
     let archive = fetch(toolbox, offer, limits, &spool).await?;
     if !offer.plain {
-        let (repo, offer, limits) = (repo.clone(), offer.clone(), *limits);
-        return blocking(move || unpack(archive, &offer, from, &limits, &Store::open(&repo)?))
-            .await;
+        let (repo, told, limits) = (repo.clone(), offer.clone(), *limits);
+        let (records, ignored) = blocking(move || {
+            let store = Store::open(&repo)?;
+            let records = unpack(archive, &told, from, &limits, &store)?;
+            let ignored = match told.all_ignored {
+                none if none.names.is_empty() => none,
+                all => all.since(&repo, &store, &store.read_tree(from)?)?,
+            };
+            Ok((records, ignored))
+        })
+        .await?;
+        offer.ignored = ignored;
+        return Ok(records);
     }
     let (begun, of) = (repo.clone(), offer.clone());
     let mut inquiry = blocking({

@@ -206,7 +206,10 @@ pub(super) fn refusal(word: &str, rest: &str, result: &str) -> Error {
         "tool-missing" => Error::ToolMissing(rest.to_owned()),
         "disk" => Error::Disk(rest.trim().to_owned()),
         "verify-failed" | "tree-mismatch" => Error::Verify,
-        "toomany" => Error::TooMany(rest.trim().to_owned()),
+        "toomany" => {
+            let count: String = rest.chars().filter(char::is_ascii_digit).take(20).collect();
+            Error::TooMany(format!("{count} changed files, more than `--max-result-files` allows"))
+        }
         _ => {
             let tail: String = result
                 .trim()

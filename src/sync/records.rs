@@ -13,7 +13,7 @@ use super::threats::Claim;
 use crate::tree::{Entry, Mode, Oid};
 
 /// What is accepted at most; more is refused while it streams.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Paths that differ.
     pub paths: usize,
@@ -29,7 +29,21 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { paths: 100_000, total: 2 << 30, one: 1 << 30, manifest: 64 << 20, ratio: 200 }
+        Self { paths: 100_000, total: 2 << 30, one: 512 << 20, manifest: MANIFEST, ratio: 200 }
+    }
+}
+
+/// Bytes of a list that are always accepted.
+const MANIFEST: u64 = 64 << 20;
+/// What one line of a list may take on average, beyond that.
+const LINE: u64 = 640;
+
+impl Limits {
+    /// As the settings say: bytes of all contents, bytes of one, changed paths.
+    pub fn of(total: u64, one: u64, paths: u64) -> Self {
+        let manifest = MANIFEST.max(paths.saturating_mul(LINE));
+        let paths = usize::try_from(paths).unwrap_or(usize::MAX);
+        Self { paths, total, one, manifest, ..Self::default() }
     }
 }
 
@@ -138,11 +152,12 @@ pub(super) fn check_size(
 ) -> Result<(), Refused> {
     const FREE: u64 = 64 << 20;
     if size > limits.one {
-        return Err(Refused::TooLarge(format!("one file of {} MiB", size >> 20)));
+        let words = format!("one file of {} MiB, more than `--max-result-file` allows", size >> 20);
+        return Err(Refused::TooLarge(words));
     }
     if total > limits.total {
         return Err(Refused::TooLarge(format!(
-            "more than {} MiB of changed files",
+            "more than {} MiB of changed files, which is what `--max-result-size` allows",
             limits.total >> 20
         )));
     }
@@ -179,10 +194,15 @@ pub fn manifest(list: &[u8], limits: &Limits) -> Result<Vec<Claim>, Refused> {
         }
         claims.push(claim);
         if claims.len() > limits.paths {
-            return Err(Refused::TooLarge(format!("more than {} changed paths", limits.paths)));
+            return Err(Refused::TooLarge(too_many(limits)));
         }
     }
     Ok(claims)
+}
+
+/// Words for too many paths.
+pub(super) fn too_many(limits: &Limits) -> String {
+    format!("more than {} changed files, which is what `--max-result-files` allows", limits.paths)
 }
 
 fn field<'l>(rest: &mut &'l [u8]) -> Result<&'l [u8], Refused> {
@@ -368,6 +388,16 @@ mod tests {
         let of = |ratio| Limits { ratio, ..Limits::default() };
         assert!(matches!(read_within(of(ratio - 1), &bomb), Err(Refused::TooLarge(_))));
         assert!(read_within(of(ratio + 1), &bomb).is_ok());
+    }
+
+    #[test]
+    fn settings_move_the_limits() {
+        let usual = Limits::of(2 << 30, 512 << 20, 100_000);
+        assert_eq!(usual, Limits::default());
+        let more = Limits::of(u64::MAX, u64::MAX, u64::MAX);
+        assert_eq!((more.paths, more.manifest), (usize::MAX, u64::MAX));
+        let less = Limits::of(10, 5, 1);
+        assert_eq!((less.total, less.one, less.paths, less.manifest), (10, 5, 1, MANIFEST));
     }
 
     #[test]

@@ -15,6 +15,16 @@ pub fn ignored(
     rules: &[(RelPath, Vec<u8>)],
     paths: &[RelPath],
 ) -> Result<BTreeSet<RelPath>, Error> {
+    let names = which(repo, rules, paths.iter().map(RelPath::as_bytes))?;
+    Ok(names.iter().filter_map(|name| RelPath::parse(name).ok()).collect())
+}
+
+/// The same for names that are plain paths, those of folders with a `/` at the end.
+pub fn which<'n>(
+    repo: &Repo,
+    rules: &[(RelPath, Vec<u8>)],
+    names: impl Iterator<Item = &'n [u8]>,
+) -> Result<BTreeSet<Vec<u8>>, Error> {
     let state = repo.state_dir();
     let place = tempfile::tempdir_in(&state).map_err(|e| Error::io(&state, e))?;
     let (top, git_dir) = (place.path().join("top"), place.path().join("git"));
@@ -32,7 +42,7 @@ pub fn ignored(
     for (path, content) in rules {
         put(&top.join(path.as_path()), content)?;
     }
-    let list: Vec<u8> = paths.iter().flat_map(|p| [p.as_bytes(), b"\0"].concat()).collect();
+    let list: Vec<u8> = names.flat_map(|name| [name, b"\0"].concat()).collect();
     let mut git = git_command(&top);
     git.env("GIT_DIR", &git_dir).env("GIT_WORK_TREE", &top);
     git.args(["-c", "core.excludesFile=/dev/null"]);
@@ -41,8 +51,7 @@ pub fn ignored(
     if !out.ok && !out.stderr.is_empty() {
         return Err(Error::Git { what: "check-ignore", words: out.words() });
     }
-    let names = out.stdout.split(|b| *b == 0).filter_map(|name| RelPath::parse(name).ok());
-    Ok(names.collect())
+    Ok(out.stdout.split(|b| *b == 0).map(<[u8]>::to_vec).collect())
 }
 
 /// Whether a name is that of an ignore file.

@@ -47,6 +47,8 @@ pub struct Options {
     pub patch: Option<PathBuf>,
     /// What the user allows.
     pub threats: threats::Options,
+    /// How much is accepted.
+    pub limits: Limits,
 }
 
 impl Options {
@@ -75,8 +77,14 @@ impl Options {
             threats: threats::Options {
                 block_risky: config.block_risky,
                 allow_risky: config.allow_risky,
+                allow_external_links: config.allow_external_links,
                 ..threats::Options::default()
             },
+            limits: Limits::of(
+                config.max_result_size,
+                config.max_result_file,
+                config.max_result_files,
+            ),
         })
     }
 }
@@ -112,7 +120,7 @@ pub async fn bring(
     let id = ready.sandbox.id.clone();
     mark_unpulled(cx, open, &id, true)?;
     open.memory.untouch(&id);
-    let Some((mut offer, base)) = offered(cx, open, ready).await? else {
+    let Some((mut offer, base)) = offered(cx, open, ready, options).await? else {
         phase.end(None).await;
         if open.repo.base(&id)?.is_some() {
             let message = "the sandbox has lost what was agreed with it; its files are still there";
@@ -134,7 +142,7 @@ pub async fn bring(
         }
         return finish(cx, open, ready, &offer, Homecoming::nothing()).await;
     }
-    let (theirs, counts) = fetch(open, ready, &mut offer, base, dealt_with).await?;
+    let (theirs, counts) = fetch(open, ready, &mut offer, base, dealt_with, options).await?;
     cx.told().bytes += offer.size;
     tell::notes(cx, &offer).await;
     phase.end(None).await;
@@ -160,9 +168,9 @@ async fn fetch(
     offer: &mut Offer,
     base: Oid,
     dealt_with: Option<Oid>,
+    options: &Options,
 ) -> anyhow::Result<(Theirs, Counts)> {
-    let limits = Limits::default();
-    let records = pull::records(&ready.toolbox, offer, &limits, &open.repo)
+    let records = pull::records(&ready.toolbox, offer, &options.limits, &open.repo)
         .await
         .context("fetch the result")?;
     let deleted = records.claims.iter().filter(|c| c.after.is_none()).count() as u64;
@@ -216,12 +224,12 @@ pub async fn look(
     ready: &Ready,
     options: &Options,
 ) -> anyhow::Result<Option<(Oid, Oid)>> {
-    let Some((mut offer, base)) = offered(cx, open, ready).await? else { return Ok(None) };
+    let Some((mut offer, base)) = offered(cx, open, ready, options).await? else { return Ok(None) };
     let dealt_with = held::dealt_with(open, &ready.sandbox.id, base);
     if offer.tree == base || Some(offer.tree) == dealt_with {
         return Ok(None);
     }
-    let (theirs, _) = fetch(open, ready, &mut offer, base, dealt_with).await?;
+    let (theirs, _) = fetch(open, ready, &mut offer, base, dealt_with, options).await?;
     // Conflicts are shown as they would be taken: theirs against ours.
     let wanted = Options { policy: Policy::Theirs, ..options.clone() };
     let (repo, capture_options) = (open.repo.clone(), open.capture_options(cx));
@@ -230,8 +238,13 @@ pub async fn look(
 }
 
 /// The sandbox's work, and the tree it is held against; `None` if nothing was ever sent there.
-async fn offered(cx: &Context, open: &Open, ready: &Ready) -> anyhow::Result<Option<(Offer, Oid)>> {
-    let Some(offer) = ask(cx, ready, None).await? else { return Ok(None) };
+async fn offered(
+    cx: &Context,
+    open: &Open,
+    ready: &Ready,
+    options: &Options,
+) -> anyhow::Result<Option<(Offer, Oid)>> {
+    let Some(offer) = ask(cx, ready, options, None).await? else { return Ok(None) };
     let base = common::base(open, &ready.sandbox.id, offer.base)?;
     if base == offer.base {
         return Ok(Some((offer, base)));
@@ -243,7 +256,7 @@ async fn offered(cx: &Context, open: &Open, ready: &Ready) -> anyhow::Result<Opt
     let message =
         format!("the sandbox was last used from elsewhere; its work is held against {against}");
     cx.reporter.warn("sync.elsewhere", message, None).await;
-    let Some(offer) = ask(cx, ready, Some(base)).await? else { return Ok(None) };
+    let Some(offer) = ask(cx, ready, options, Some(base)).await? else { return Ok(None) };
     if offer.from != base && offer.from != Oid::EMPTY_TREE {
         return Err(crate::sync::Error::Inconsistent.into());
     }
@@ -251,13 +264,18 @@ async fn offered(cx: &Context, open: &Open, ready: &Ready) -> anyhow::Result<Opt
 }
 
 /// Asks the sandbox what differs from its base, or since an earlier one.
-async fn ask(cx: &Context, ready: &Ready, since: Option<Oid>) -> anyhow::Result<Option<Offer>> {
+async fn ask(
+    cx: &Context,
+    ready: &Ready,
+    options: &Options,
+    since: Option<Oid>,
+) -> anyhow::Result<Option<Offer>> {
     let began = std::time::Instant::now();
     loop {
         let mut script = Script::new();
         match since {
-            None => pull::add_to(&mut script, &Limits::default()),
-            Some(since) => pull::add_since(&mut script, &Limits::default(), since),
+            None => pull::add_to(&mut script, &options.limits),
+            Some(since) => pull::add_since(&mut script, &options.limits, since),
         }
         let asked = ready.toolbox.run_long(&script, Patience::default());
         let answer = asked.await.context("ask the sandbox what changed")?;

@@ -4,6 +4,7 @@ use super::decide::Decision;
 use crate::event::{Direction, Event, EventPath, FileOp};
 use crate::flow::Context;
 use crate::rel_path::{RelPath, escape};
+use crate::sync::ignored::Ignored;
 use crate::sync::merge::MergePlan;
 use crate::sync::pull::Offer;
 use crate::sync::threats::Flag;
@@ -32,10 +33,28 @@ pub async fn notes(cx: &Context, offer: &Offer) {
         );
         cx.reporter.warn("sync.nested", message, None).await;
     }
+    if let Some(message) = kept_back(&offer.ignored) {
+        cx.reporter.warn("sync.ignored", message, None).await;
+    }
     if let Some(line) = offer.trouble.lines().find(|l| !l.trim().is_empty()) {
         let message = format!("git in the sandbox complains: {}", escape(line.as_bytes()));
         cx.reporter.warn("sync.trouble", message, None).await;
     }
+}
+
+/// What stays in the sandbox because its ignore files were edited.
+fn kept_back(ignored: &Ignored) -> Option<String> {
+    const SHOWN: usize = 5;
+    let name = |name: &Vec<u8>| format!("`{}`", escape(name));
+    let names: Vec<String> = ignored.names.iter().take(SHOWN).map(name).collect();
+    let more = match ignored.names.len() - names.len() {
+        _ if names.is_empty() => return None,
+        more if ignored.cut => format!(" and at least {more} more"),
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names = names.join(", ");
+    Some(format!("an edited `.gitignore` keeps {names}{more} in the sandbox: not fetched"))
 }
 
 fn operation(change: &Change) -> FileOp {

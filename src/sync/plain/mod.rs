@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::read::MultiGzDecoder;
 use reading::{Content, Contents, Listing};
 
+use super::ignored::{self as kept, Ignored, RULE_SIZE_MAX, RULES_MAX};
 use super::pull::{self, Archive, INLINE_MAX, Offer};
-use super::records::{Limits, Records, Refused, Sink};
+use super::records::{Limits, Records, Refused, Sink, too_many};
 use super::{COMMON, Error};
 use crate::daytona::script::Script;
 use crate::rel_path::{RelPath, escape};
@@ -26,9 +27,6 @@ const TAKE: &str = include_str!("../scripts/take.sh");
 const NAMES_MAX: usize = 32 * 1024;
 /// One question asks for this many bytes of contents, by what the list says, unless a single file is larger.
 const CONTENT_MAX: u64 = 64 << 20;
-/// Ignore files beyond this number, or larger than a megabyte, are not followed.
-const RULES_MAX: usize = 1000;
-const RULE_SIZE_MAX: u64 = 1 << 20;
 /// Our own folder in a workspace.
 const OURS: &[u8] = b".sandbox-coder/";
 
@@ -47,6 +45,7 @@ pub struct Inquiry {
     /// What could not be read, for the report.
     trouble: Vec<String>,
     nested: BTreeSet<Vec<u8>>,
+    ignored: Ignored,
     deletes: bool,
 }
 
@@ -99,6 +98,7 @@ impl Inquiry {
             contents,
             trouble: Vec::new(),
             nested: BTreeSet::new(),
+            ignored: Ignored::default(),
             // What lies in a folder that could not be entered is not gone.
             deletes: offer.trouble.is_empty(),
         })
@@ -139,7 +139,14 @@ impl Inquiry {
                 _ => sure.push(name.clone()),
             }
         }
-        let ignored = ignored(&self.repo, &self.rules()?, &new)?;
+        let rules = self.rules()?;
+        let ignored = ignored(&self.repo, &rules, &new)?;
+        if rules != kept::rules(&self.store, kept::rule_files(&self.base))? {
+            let list = ignored.iter().flat_map(|path| [path.as_bytes(), b"\0"].concat());
+            let list: Vec<u8> = list.collect();
+            let told = Ignored { cut: false, ..Ignored::read(&list) };
+            self.ignored = told.since(&self.repo, &self.store, &self.base)?;
+        }
         let stays = |path: &RelPath| ignored.contains(path) || path.as_bytes().starts_with(OURS);
         // Ignore files were asked for to know the rules; they may be ignored themselves.
         for path in new.iter().filter(|path| stays(path)) {
@@ -152,8 +159,7 @@ impl Inquiry {
         let fresh = new.iter().filter(|path| !stays(path)).map(|path| path.as_bytes().to_vec());
         let mut wanted: VecDeque<Vec<u8>> = sure.into_iter().chain(fresh).collect();
         if wanted.len() > self.limits.paths {
-            let most = self.limits.paths;
-            return Err(Refused::TooLarge(format!("more than {most} changed paths")).into());
+            return Err(Refused::TooLarge(too_many(&self.limits)).into());
         }
         wanted.retain(|name| !self.known.contains_key(name));
         Ok(wanted)
@@ -161,29 +167,18 @@ impl Inquiry {
 
     /// The sandbox's ignore files: those of the base, with what became known since.
     fn rules(&self) -> Result<Vec<(RelPath, Vec<u8>)>, Error> {
-        let mut ids: BTreeMap<RelPath, Oid> = BTreeMap::new();
-        let rules_file = |path: &RelPath, entry: &Entry| {
-            is_rules(path.as_bytes()) && matches!(entry.mode, Mode::File | Mode::Exec)
-        };
-        for (path, entry) in self.base.iter().filter(|(path, entry)| rules_file(path, entry)) {
-            if !self.listing.gone.contains(path.as_bytes()) {
-                ids.insert(path.clone(), entry.id);
-            }
-        }
+        let mut ids: BTreeMap<RelPath, Oid> = kept::rule_files(&self.base)
+            .filter(|(path, _)| !self.listing.gone.contains(path.as_bytes()))
+            .collect();
         for (path, entry) in &self.known {
-            if let Ok(path) = RelPath::parse(path)
-                && rules_file(&path, entry)
+            if is_rules(path)
+                && matches!(entry.mode, Mode::File | Mode::Exec)
+                && let Ok(path) = RelPath::parse(path)
             {
                 ids.insert(path, entry.id);
             }
         }
-        let mut rules = Vec::new();
-        for (path, id) in ids.into_iter().take(RULES_MAX) {
-            if self.store.blob_size(id)?.is_some_and(|size| size <= RULE_SIZE_MAX) {
-                rules.push((path, self.store.read_blob(id)?));
-            }
-        }
-        Ok(rules)
+        kept::rules(&self.store, ids)
     }
 
     /// The repository inside that `path` lies in.
@@ -224,6 +219,7 @@ impl Inquiry {
             Err(_) => offer.tree,
         };
         offer.nested.extend(self.nested.iter().map(|p| String::from_utf8_lossy(p).into_owned()));
+        offer.ignored = self.ignored;
         for line in self.trouble {
             offer.trouble.push_str(&format!("{line}\n"));
         }

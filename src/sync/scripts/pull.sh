@@ -1,5 +1,5 @@
 # Tells what differs from the base, or from the tree SINCE that came before it (`-` for none). MAXN limits the
-# paths, INLINE the bytes that travel in the answer.
+# paths, INLINE the bytes that travel in the answer, NAMES those of the names that an edited ignore file keeps here.
 [ ! -e "$S/txn" ] || refuse 76 torn "$(cat "$S/txn")"
 [ "$base" != - ] || refuse 77 stale -
 from=$base
@@ -46,6 +46,8 @@ fi
 # A base whose trees are gone is made again from what was agreed, if that is still there.
 differs || { [ "$(GIT_INDEX_FILE=$S/index git write-tree --missing-ok 2>/dev/null)" = "$base" ] && differs; } ||
   refuse 94 disk "git diff-tree failed"
+! grep -q '\.gitignore' "$S/m" || say ignored "$( cd "$W" && GIT_INDEX_FILE=$S/out.idx git ls-files -z -o -i --exclude-standard --directory 2>/dev/null |
+  head -c "$NAMES" | base64 | tr -d '\n')"
 n=$(tr '\0' '\n' <"$S/m" | grep -c '^:' || :)
 [ "$n" -le "$MAXN" ] || refuse 81 toomany "$n"
 tr '\0' '\n' <"$S/m" | sed -n -e 's/^:[0-7]* 10[0-7]* [0-9a-f]* \([0-9a-f]*\) [AMT]$/\1/p' -e 's/^:[0-7]* 120000 [0-9a-f]* \([0-9a-f]*\) [AMT]$/\1/p' | sort -u >"$S/oids"
