@@ -1,5 +1,6 @@
 //! What a user may rely on when things are odd, hostile or go wrong.
 
+mod edges;
 mod endings;
 mod failures;
 mod ground_trouble;
@@ -7,6 +8,7 @@ mod held;
 mod inside;
 mod liars;
 mod patches;
+mod rows;
 mod toolchains;
 mod trees;
 mod verdicts;

@@ -1,0 +1,158 @@
+//! Edges of what may travel and come home: limits and switches, ignore files that change, names by another way.
+
+use std::os::unix::fs::symlink;
+
+use crate::support::context::{Ran, TestContext};
+
+/// The messages of the warnings with this code.
+fn warned(ran: &Ran, code: &str) -> Vec<String> {
+    let warnings = ran.of_type("warning").into_iter().filter(|e| e["code"] == code);
+    warnings.map(|e| e["message"].as_str().unwrap().to_owned()).collect()
+}
+
+#[track_caller]
+fn error(ran: &Ran, code: &str, words: &str) {
+    let error = &ran.of_type("error")[0];
+    assert_eq!(error["code"], code, "{}", ran.stdout);
+    assert!(error["message"].as_str().unwrap().contains(words), "{}", ran.stdout);
+}
+
+#[test]
+fn a_file_that_becomes_ignored_still_comes_home_and_new_ones_that_stay_are_named() {
+    let cx = TestContext::new(&[
+        ("a.log", "1\n"),
+        ("b.log", "1\n"),
+        ("c.log", "1\n"),
+        (".gitignore", "old/\n"),
+        ("sub/x", "1\n"),
+    ]);
+    let script = r#"
+        printf 'old/\n*.log\nbuild/\n' >.gitignore; echo '*.tmp' >sub/.gitignore
+        echo 2 >a.log; rm b.log; echo 1 >new.log; mkdir -p build/deep old; echo 1 >build/deep/x; echo 1 >old/x; echo 1 >sub/y.tmp"#;
+    let ran = cx.agent(script, &["--json"]).exits(0);
+    assert_eq!(cx.files(), [".gitignore", "a.log", "c.log", "sub/.gitignore", "sub/x"]);
+    assert_eq!((cx.read("a.log"), cx.read("c.log")), ("2\n".into(), "1\n".into()));
+    let told = warned(&ran, "sync.ignored");
+    assert_eq!(told.len(), 1, "{}", ran.stdout);
+    for name in ["`build/`", "`new.log`", "`sub/y.tmp`"] {
+        assert!(told[0].contains(name), "no {name} in {told:?}");
+    }
+    assert!(!told[0].contains("old") && !told[0].contains("a.log"), "{told:?}");
+    // It is told once, and what was agreed stays tracked on both sides.
+    let ran = cx.agent("cat a.log new.log; echo 3 >a.log", &["--json"]).exits(0);
+    assert_eq!(warned(&ran, "sync.ignored"), [""; 0]);
+    assert_eq!(cx.read("a.log"), "3\n");
+}
+
+#[test]
+fn a_link_that_leads_out_is_taken_when_that_is_allowed() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    symlink("/etc/hostname", cx.work().join("mine")).unwrap();
+    cx.agent("true", &[]).exits(0);
+    let links = "ln -s /etc/passwd out; ln -s .git/config inside";
+    let ran = cx.agent(&format!("echo 2 >a; {links}"), &["--json"]).exits(81);
+    error(&ran, "sync.conflict", "--allow-external-links");
+    // What was the same before is no news; a way into the repository's own folder stays shut.
+    let ran = cx.run(["pull", "--json", "--allow-external-links"]).exits(81);
+    let conflicts = ran.of_type("conflict");
+    assert_eq!(conflicts.len(), 1, "{}", ran.stdout);
+    assert_eq!(conflicts[0]["path"], "inside");
+    let all = ["pull", "--allow-external-links", "--on-conflict", "keep-both"];
+    cx.run(all).exits(81);
+    assert_eq!(cx.work().join("out").read_link().unwrap().to_str(), Some("/etc/passwd"));
+    assert_eq!(cx.read("a"), "2\n");
+    assert!(cx.work().join("inside").symlink_metadata().is_err());
+    assert!(cx.work().join("mine").is_symlink());
+}
+
+#[test]
+fn a_result_beyond_a_limit_is_refused_and_comes_home_once_that_is_raised() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let script = "echo 2 >a; echo 2 >b; head -c 3000000 /dev/zero >big";
+    let limits = |more: &[&str]| -> Ran {
+        let mut args = vec!["pull", "--json"];
+        args.extend_from_slice(more);
+        cx.run(args)
+    };
+    cx.agent(script, &["--no-apply"]).exits(0);
+    for (flag, value) in
+        [("--max-result-files", "2"), ("--max-result-file", "2M"), ("--max-result-size", "2M")]
+    {
+        let ran = limits(&[flag, value]).exits(65);
+        error(&ran, "sync.too_large", flag);
+        assert_eq!((cx.files(), cx.read("a")), (vec!["a".to_owned()], "1\n".into()), "{flag}");
+    }
+    limits(&["--max-result-files", "3", "--max-result-file", "3M", "--max-result-size", "3M"])
+        .exits(0);
+    assert_eq!(cx.files(), ["a", "b", "big"]);
+}
+
+#[test]
+fn a_dry_run_makes_no_sandbox_and_a_dry_pull_changes_nothing() {
+    let cx = TestContext::new(&[("a", "1\n"), ("b", "1\n")]);
+    let ran = cx.agent("echo 2 >a", &["--dry-run", "--json"]).exits(0);
+    assert!(ran.of_type("agent_output").is_empty(), "{}", ran.stdout);
+    let sync = &ran.of_type("sync")[0];
+    assert_eq!((&sync["direction"], &sync["files"]), (&"in".into(), &2.into()), "{}", ran.stdout);
+    assert!(cx.run(["pull"]).exits(69).stderr.contains("no sandbox"));
+    cx.agent("echo 2 >a; rm b; echo n >n", &["--no-apply"]).exits(0);
+    let ran = cx.run(["pull", "--dry-run", "--json"]).exits(0);
+    let mut told: Vec<_> = ran
+        .of_type("file")
+        .iter()
+        .map(|e| format!("{} {}", e["op"].as_str().unwrap(), e["path"].as_str().unwrap()))
+        .collect();
+    told.sort();
+    assert_eq!(told, ["add n", "delete b", "modify a"]);
+    assert_eq!((cx.files(), cx.read("a")), (vec!["a".to_owned(), "b".into()], "1\n".into()));
+    cx.run(["pull"]).exits(0);
+    assert_eq!(cx.files(), ["a", "n"]);
+}
+
+#[test]
+fn variables_of_git_that_a_caller_left_set_mislead_nobody() {
+    let mut cx = TestContext::new(&[("a", "1\n")]);
+    let other = cx.root().join("other");
+    std::fs::create_dir(&other).unwrap();
+    cx.git_in(&other, &["init", "-q"]);
+    let plain = |cx: &TestContext| cx.git_in(&cx.root().join("project"), &["status", "--short"]);
+    assert_eq!(plain(&cx), "");
+    let set = [
+        ("GIT_DIR", other.join(".git")),
+        ("GIT_WORK_TREE", other.clone()),
+        ("GIT_INDEX_FILE", other.join("index")),
+        ("GIT_OBJECT_DIRECTORY", other.join("objects")),
+        ("GIT_COMMON_DIR", other.join(".git")),
+        ("GIT_NAMESPACE", "x".into()),
+        ("GIT_LITERAL_PATHSPECS", "1".into()),
+        ("GIT_CEILING_DIRECTORIES", cx.root().to_owned()),
+        ("LC_ALL", "de_DE.UTF-8".into()),
+    ];
+    for (name, value) in &set {
+        cx.set(name, value.to_str().unwrap());
+    }
+    cx.agent("cat a; echo 2 >a; echo n >n", &[]).exits(0);
+    assert_eq!((cx.files(), cx.read("a")), (vec!["a".to_owned(), "n".into()], "2\n".into()));
+    cx.run(["undo"]).exits(0);
+    assert_eq!((cx.files(), cx.read("a")), (vec!["a".to_owned()], "1\n".into()));
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1, "only its own `.git`");
+}
+
+#[test]
+fn what_runs_unasked_is_known_by_the_name_it_runs_under() {
+    let cx = TestContext::new(&[("a", "1\n"), ("real/old", "1\n"), ("cfg/x", "1\n")]);
+    // The hooks lie behind a link of the user's own, and so do an editor's tasks.
+    symlink("real", cx.work().join("hooks")).unwrap();
+    symlink("cfg", cx.work().join(".vscode")).unwrap();
+    cx.git(&["config", "core.hooksPath", "hooks"]);
+    let script =
+        "echo x >real/pre-commit; echo x >cfg/tasks.json; ln -s cfg .cursor; echo x >cfg/y";
+    let ran = cx.agent(script, &["--json"]).exits(81);
+    let mut held: Vec<_> =
+        ran.of_type("conflict").iter().map(|e| e["path"].as_str().unwrap().to_owned()).collect();
+    held.sort();
+    assert_eq!(held, [".cursor", "cfg/tasks.json", "real/pre-commit"], "{}", ran.stdout);
+    assert!(ran.of_type("conflict").iter().all(|e| e["kind"] == "risky"));
+    cx.run(["pull", "--allow-risky"]).exits(0);
+    assert_eq!((cx.read("real/pre-commit"), cx.read("cfg/y")), ("x\n".into(), "x\n".into()));
+}
