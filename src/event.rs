@@ -99,6 +99,9 @@ pub enum Event {
         deleted: u64,
         /// Entries left out, with reasons in warnings.
         skipped: u64,
+        /// `--dry-run`: it would travel, and nothing did.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        planned: bool,
     },
     /// The agent's process.
     Agent {

@@ -270,6 +270,7 @@ async fn tell(cx: &Context, push: &Push, notes: &[Note]) {
         bytes: push.bytes,
         deleted: push.deleted,
         skipped: notes.iter().filter(|note| note.is_left_out()).count() as u64,
+        planned: cx.config.dry_run,
     };
     cx.reporter.event(event).await;
 }

@@ -64,16 +64,21 @@ impl Human {
             }
             Event::Agent { state: AgentState::Exited, .. } => self.break_line(&mut text),
             Event::AgentEvent { event } if !self.options.raw => self.agent(event, &mut text),
-            Event::Sync { direction, full, files, bytes, deleted, .. } => {
-                let way = if *direction == Direction::In { "sent" } else { "fetched" };
+            Event::Sync { direction, full, files, bytes, deleted, planned, .. } => {
+                let way = match direction {
+                    Direction::In if *planned => "would send",
+                    Direction::In => "sent",
+                    Direction::Out => "fetched",
+                };
                 let whole = if *full { "the whole tree, " } else { "" };
-                self.detail(
-                    &mut text,
-                    &format!(
-                        "{way} {whole}{files} files, {deleted} deletions, {}",
-                        human_bytes(*bytes)
-                    ),
-                );
+                let files = plural(*files, "file", "files");
+                let deleted = plural(*deleted, "deletion", "deletions");
+                let words = format!("{way} {whole}{files}, {deleted}, {}", human_bytes(*bytes));
+                if *planned {
+                    self.always(&mut text, "plan", &words);
+                } else {
+                    self.detail(&mut text, &words);
+                }
             }
             Event::Gap { from, to, .. } => {
                 let lost = human_bytes(to.saturating_sub(*from));

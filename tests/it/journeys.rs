@@ -24,6 +24,34 @@ fn a_change_an_addition_a_rename_and_a_deletion_come_home() {
 }
 
 #[test]
+fn a_dry_run_tells_what_would_travel_and_nothing_does() {
+    let cx = TestContext::new(&[("a", "1\n"), ("b", "1\n")]);
+    let told = |files: u64, deleted: u64, full: bool| {
+        let sync = cx.agent("touch ran", &["--dry-run", "--json"]).exits(0).of_type("sync");
+        let plan = &sync[0];
+        assert_eq!((sync.len(), &plan["planned"]), (1, &true.into()), "{sync:?}");
+        let seen = (&plan["files"], &plan["deleted"], &plan["full"]);
+        assert_eq!(seen, (&files.into(), &deleted.into(), &full.into()));
+    };
+    told(2, 0, true);
+    let ran = cx.agent("touch ran", &["--dry-run"]).exits(0);
+    let words = "[sandbox:plan] would send the whole tree, 2 files, 0 deletions, ";
+    assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    let status = cx.run(["status", "--json"]).exits(0).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        (&status["sandbox"], &status["runs"]),
+        (&serde_json::Value::Null, &serde_json::json!([]))
+    );
+    let real = cx.agent("true", &["--json"]).exits(0);
+    assert!(real.of_type("sync").iter().all(|sync| sync.get("planned").is_none()));
+    cx.write("a", "2\n");
+    std::fs::remove_file(cx.work().join("b")).unwrap();
+    told(1, 1, false);
+    assert_eq!(cx.files(), ["a"]);
+}
+
+#[test]
 fn the_agent_gets_the_prompt_on_stdin_and_in_a_file() {
     let cx = TestContext::new(&[]);
     let ran = cx.agent("cat >in.txt; cp \"$SANDBOX_CODER_PROMPT_FILE\" file.txt", &[]).exits(0);

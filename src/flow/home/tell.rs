@@ -13,8 +13,15 @@ use crate::worktree::apply::{Applied, CONFLICTS, Late};
 
 /// A transfer from over there.
 pub async fn sync(cx: &Context, files: u64, deleted: u64, bytes: u64) {
-    let event =
-        Event::Sync { direction: Direction::Out, full: false, files, bytes, deleted, skipped: 0 };
+    let event = Event::Sync {
+        direction: Direction::Out,
+        full: false,
+        files,
+        bytes,
+        deleted,
+        skipped: 0,
+        planned: false,
+    };
     cx.reporter.event(event).await;
 }
 
