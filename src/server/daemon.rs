@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
+use super::orders::Orders;
 use super::{Isolation, ServeOptions, Server, store};
 use crate::exit::ErrorCode;
 use crate::jail::spec::Network;
@@ -331,13 +332,11 @@ pub fn main() -> ExitCode {
 }
 
 async fn serve(options: DaemonOptions) -> Result<(), Word> {
-    use tokio::signal::unix::{SignalKind, signal};
     let host = |err: std::io::Error| Word::Host(err.to_string());
-    let mut terminate = signal(SignalKind::terminate()).map_err(host)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(host)?;
-    let (listen, api_key) = inherited(&options.data_dir);
-    let running = Server::bind(ServeOptions {
-        listen,
+    let orders = Orders::listen().map_err(host)?;
+    let (bound, api_key) = inherited(&options.data_dir).unzip();
+    let serving = ServeOptions {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         api_key,
         data_dir: options.data_dir.clone(),
         isolation: options.isolation,
@@ -345,9 +344,8 @@ async fn serve(options: DaemonOptions) -> Result<(), Word> {
         tool_dirs: Vec::new(),
         idle_exit: Some(options.idle_exit),
         clock: super::Clock::System,
-    })
-    .await
-    .map_err(|err| match err.code() {
+    };
+    let running = Server::begin(serving, bound).await.map_err(|err| match err.code() {
         ErrorCode::HostIo => Word::Host(err.to_string()),
         _ => Word::Failed(err.to_string()),
     })?;
@@ -363,29 +361,21 @@ async fn serve(options: DaemonOptions) -> Result<(), Word> {
     let json = serde_json::to_vec(&card).map_err(|err| Word::Failed(err.to_string()))?;
     store::write_private(&path, &json).map_err(host)?;
     say(&Word::Ready(card));
-    let stop = running.stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
+    orders.cancel(running.stop.clone());
     // Gone before the lock is: the next server's card is never removed by us.
     running.finished_with(|| drop(std::fs::remove_file(path))).await;
     Ok(())
 }
 
-/// The address and key of a server that was killed, so that its clients find this one in its place; without
-/// one, or if the address is taken by now, any. A server that left by itself took its card along.
-fn inherited(data_dir: &Path) -> (SocketAddr, Option<Secret>) {
-    let card = card(data_dir).and_then(|card| Some((card.addr.parse().ok()?, card.api_key)));
-    match card {
-        Some((addr, key)) if std::net::TcpListener::bind(addr).is_ok() => {
-            (addr, Some(Secret::new(key)))
-        }
-        _ => (SocketAddr::from(([127, 0, 0, 1], 0)), None),
-    }
+/// The address and key of a server that was killed, so that its clients find this one in its place. `None` without
+/// one, or if somebody else has the address by now: the key goes to nobody but who held it. A server that left
+/// by itself took its card along.
+fn inherited(data_dir: &Path) -> Option<(TcpListener, Secret)> {
+    let card = card(data_dir)?;
+    let addr = card.addr.parse::<SocketAddr>().ok().filter(|addr| addr.ip().is_loopback())?;
+    let listener = TcpListener::bind(addr).ok()?;
+    listener.set_nonblocking(true).ok()?;
+    Some((listener, Secret::new(card.api_key)))
 }
 
 /// Says one word and lets go of the pipe, so that who waits for its end is not kept.

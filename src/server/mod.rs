@@ -11,6 +11,7 @@ mod control;
 pub mod daemon;
 mod events;
 mod life;
+mod orders;
 mod preview;
 mod problem;
 mod proxy;
@@ -35,6 +36,7 @@ pub use clock::Clock;
 
 use crate::exit::ErrorCode;
 use crate::secret::Secret;
+use orders::Orders;
 
 /// How often the timers look.
 const TICK: Duration = Duration::from_secs(2);
@@ -142,6 +144,14 @@ pub struct Server;
 impl Server {
     /// Takes the directory and the address, takes up the sandboxes of an earlier server, and serves.
     pub async fn bind(options: ServeOptions) -> Result<Running, Error> {
+        Self::begin(options, None).await
+    }
+
+    /// The same at an address that is ours already, if there is one.
+    async fn begin(
+        options: ServeOptions,
+        bound: Option<std::net::TcpListener>,
+    ) -> Result<Running, Error> {
         if !options.listen.ip().is_loopback() {
             return Err(Error::NotLoopback(options.listen));
         }
@@ -151,9 +161,11 @@ impl Server {
         let dir = dir.canonicalize().map_err(io(format!("use `{}`", dir.display())))?;
         let lock = lock(&dir)?;
         let backend = backend::Backend::choose(options.isolation, &options.binary).await?;
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .map_err(io(format!("listen on `{}`", options.listen)))?;
+        let listener = match bound {
+            Some(bound) => TcpListener::from_std(bound),
+            None => TcpListener::bind(options.listen).await,
+        };
+        let listener = listener.map_err(io(format!("listen on `{}`", options.listen)))?;
         let addr = listener.local_addr().map_err(io("listen".to_owned()))?;
         let api_key = options.api_key.unwrap_or_else(access::new_key);
         let stop = CancellationToken::new();
@@ -176,20 +188,11 @@ impl Server {
 
 /// Serves in the foreground until SIGTERM, SIGINT or idleness. `say` gets the two lines for the shell.
 pub async fn serve(options: ServeOptions, say: impl FnOnce(&str)) -> Result<(), Error> {
-    use tokio::signal::unix::{SignalKind, signal};
     let io = |source| Error::Io { what: "listen to signals".to_owned(), source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+    let orders = Orders::listen().map_err(io)?;
     let running = Server::bind(options).await?;
     say(&lines(&running.api_url(), &running.api_key));
-    let stop = running.stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
+    orders.cancel(running.stop.clone());
     running.finished().await;
     Ok(())
 }

@@ -3,11 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::access;
@@ -146,39 +144,10 @@ async fn exchange(
     target: &str,
     using: Option<Using>,
 ) -> Result<Response, Broken> {
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .preserve_header_case(true)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    tokio::spawn(async move {
-        // The guard: activity counts for as long as the connection is there.
-        let _using = using;
-        if let Err(err) = connection.with_upgrades().await {
-            tracing::debug!(%err, "a connection to a toolbox ended early");
-        }
-    });
-    let ours = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     *request.uri_mut() = target.parse()?;
     hop::hand_on(request.headers_mut());
-    *request.version_mut() = axum::http::Version::HTTP_11;
-    let mut answer = sender.send_request(request).await?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let theirs = hyper::upgrade::on(&mut answer);
-        if let Some(ours) = ours {
-            tokio::spawn(splice(ours, theirs));
-        }
-    } else {
-        hop::strip(answer.headers_mut());
-    }
-    Ok(answer.map(Body::new))
-}
-
-async fn splice(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgrade) {
-    if let (Ok(ours), Ok(theirs)) = (ours.await, theirs.await) {
-        let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-        // Either side may hang up whenever it likes.
-        let _ = tokio::io::copy_bidirectional(&mut ours, &mut theirs).await;
-    }
+    // Activity counts for as long as the connection is there.
+    Ok(hop::exchange(stream, request, using).await?)
 }
 
 #[cfg(test)]

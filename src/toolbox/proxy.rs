@@ -1,12 +1,10 @@
 //! `ANY /proxy/{port}/{path}`: a server inside the sandbox, reached through the toolbox.
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::error::Problem;
@@ -43,32 +41,12 @@ fn unreachable(port: u16, err: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_GATEWAY, "BAD_GATEWAY", message)
 }
 
-/// Sends one request to the port and hands its answer back, body and upgraded connection streamed.
+/// Sends one request to the port and hands its answer back.
 async fn exchange(mut request: Request, port: u16, path: &str) -> Result<Response, Problem> {
     let stream = connect(port).await.map_err(|err| unreachable(port, err))?;
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .preserve_header_case(true)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|err| unreachable(port, err))?;
-    tokio::spawn(async move {
-        if let Err(err) = connection.with_upgrades().await {
-            tracing::debug!(%err, port, "a proxied connection ended early");
-        }
-    });
-    let ours = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     *request.uri_mut() = path.parse::<Uri>().map_err(Problem::bad_request)?;
     outgoing(request.headers_mut(), port);
-    let mut answer = sender.send_request(request).await.map_err(|err| unreachable(port, err))?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let theirs = hyper::upgrade::on(&mut answer);
-        if let Some(ours) = ours {
-            tokio::spawn(splice(ours, theirs));
-        }
-    } else {
-        hop::strip(answer.headers_mut());
-    }
-    Ok(answer.map(Body::new))
+    hop::exchange(stream, request, ()).await.map_err(|err| unreachable(port, err))
 }
 
 /// By address, not by name: a sandbox may lack a hosts file.
@@ -92,14 +70,6 @@ fn outgoing(headers: &mut HeaderMap, port: u16) {
     }
     let forwarded = HeaderName::from_static("x-forwarded-for");
     headers.entry(forwarded).or_insert(HeaderValue::from_static("127.0.0.1"));
-}
-
-async fn splice(ours: hyper::upgrade::OnUpgrade, theirs: hyper::upgrade::OnUpgrade) {
-    if let (Ok(ours), Ok(theirs)) = (ours.await, theirs.await) {
-        // Either side may hang up whenever it likes.
-        let _ =
-            tokio::io::copy_bidirectional(&mut TokioIo::new(ours), &mut TokioIo::new(theirs)).await;
-    }
 }
 
 #[cfg(test)]
