@@ -68,7 +68,7 @@ async fn is_quiet(
         None => toolbox.home().await?,
     };
     let look = safety::look(memory, &toolbox, &home, but, safety::Asker::Passer, None).await?;
-    Ok(look.is_some_and(|look| look.living.is_none()))
+    Ok(look.living.is_none())
 }
 
 #[cfg(test)]

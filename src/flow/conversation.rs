@@ -73,7 +73,7 @@ impl Wanted {
             safety::Asker::Holder,
             question,
         );
-        let look = cx.until_signal(looking).await?.unwrap_or_default();
+        let look = cx.until_signal(looking).await?;
         match (look.living, look.kept) {
             (Some(record), _) => Err(safety::busy(&record)),
             // Not ours, and not there. Where nobody can tell, the agent will.

@@ -209,7 +209,7 @@ pub async fn remove(cx: &Context, wanted: Option<&str>, force: bool) -> anyhow::
             let toolbox = service.client.toolbox(&found).await?;
             let home =
                 open.record.sandbox.as_ref().and_then(|r| r.home.clone()).unwrap_or_default();
-            safety::refuse_beside(open, &toolbox, &home, &cx.run).await?;
+            safety::refuse_removal(open, &toolbox, &home, &cx.run).await?;
         }
     }
     service.client.delete(&found.id).await?;

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use super::labels;
 use super::open::Open;
 use crate::daytona::Toolbox;
@@ -14,8 +16,6 @@ use crate::wire::sandbox::{Sandbox, SandboxState};
 
 /// Runs without a known end that are looked at.
 const LOOKS: usize = 5;
-/// How long a look may take.
-const LOOK: Duration = Duration::from_secs(10);
 
 /// Refuses to lose a sandbox unless its own worktree knows that everything in it is here.
 pub fn refuse_loss(found: &Sandbox, open: Option<&Open>) -> anyhow::Result<()> {
@@ -58,13 +58,25 @@ pub enum Asker {
     /// Somebody who holds the worktree's lock and is about to work in the sandbox: the client of an agent that
     /// did not start by now is dead, and its start must not happen later.
     Holder,
-    /// Anybody else.
+    /// Anybody else, who can do without the answer.
     Passer,
 }
 
+impl Asker {
+    /// How long the answer may take, every repetition of the question included.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Holder => Duration::from_secs(40),
+            Self::Passer => Duration::from_secs(10),
+        }
+    }
+}
+
 /// Asks a sandbox whether something still works in it, and whether it keeps a conversation. One round trip
-/// at most, and none if there is nothing to ask; `None` if it gave no answer. `but` is the id of a run that
-/// does not count.
+/// at most, and none if there is nothing to ask. `but` is the id of a run that does not count.
+///
+/// # Errors
+/// No answer is an error: it never means that nothing lives there.
 pub async fn look(
     memory: &Memory,
     toolbox: &Toolbox,
@@ -72,7 +84,7 @@ pub async fn look(
     but: &str,
     asker: Asker,
     conversation: Option<Conversation<'_>>,
-) -> anyhow::Result<Option<Look>> {
+) -> anyhow::Result<Look> {
     let open_ended = |r: &RunRecord| {
         r.ended_at.is_none()
             && r.kind != RunKind::Pull
@@ -81,30 +93,55 @@ pub async fn look(
     };
     let runs: Vec<RunRecord> = memory.runs()?.into_iter().filter(open_ended).take(LOOKS).collect();
     if runs.is_empty() && conversation.is_none() {
-        return Ok(Some(Look::default()));
+        return Ok(Look::default());
     }
     let refs: Vec<RunRef> = runs.iter().map(|r| RunRef::of(home, &r.id)).collect();
     // A command beside the sync starts without the lock.
-    let is_late = |r: &&RunRecord| asker == Asker::Holder && r.kind == RunKind::Agent;
-    let late: Vec<RunRef> = runs.iter().filter(is_late).map(|r| RunRef::of(home, &r.id)).collect();
+    let is_late = |r: &RunRecord| asker == Asker::Holder && r.kind == RunKind::Agent;
+    let late: Vec<RunRef> =
+        runs.iter().zip(&refs).filter(|(r, _)| is_late(r)).map(|(_, run)| run.clone()).collect();
     let looking = run::look(toolbox, &refs, &late, conversation);
-    let Ok(Ok(found)) = tokio::time::timeout(LOOK, looking).await else {
-        return Ok(None);
+    let found = match tokio::time::timeout(asker.patience(), looking).await {
+        Ok(found) => found.context("ask the sandbox whether a run still works in it")?,
+        Err(_) => return Err(unanswered(asker.patience())),
     };
     let living = runs.into_iter().zip(&found.states).find(|(_, s)| s.exit.is_none() && s.alive);
-    Ok(Some(Look { living: living.map(|(record, _)| record), kept: found.kept }))
+    Ok(Look { living: living.map(|(record, _)| record), kept: found.kept })
 }
 
-/// Refuses to work beside an agent that still works in the same files.
+fn unanswered(patience: Duration) -> anyhow::Error {
+    let message = format!(
+        "the sandbox did not say within {}s whether a run still works in it",
+        patience.as_secs()
+    );
+    Failure::new(ErrorCode::NetInterrupted, message).into()
+}
+
+/// Refuses to work beside an agent that still works in the same files, or that may do so for all the sandbox says.
 pub async fn refuse_beside(
     open: &Open,
     toolbox: &Toolbox,
     home: &str,
     but: &str,
 ) -> anyhow::Result<()> {
-    let look =
-        look(&open.memory, toolbox, home, but, Asker::Holder, None).await?.unwrap_or_default();
+    let look = look(&open.memory, toolbox, home, but, Asker::Holder, None).await?;
     look.living.map_or(Ok(()), |record| Err(busy(&record)))
+}
+
+/// The same for somebody who wants to remove the sandbox and is free to do so unasked.
+pub async fn refuse_removal(
+    open: &Open,
+    toolbox: &Toolbox,
+    home: &str,
+    but: &str,
+) -> anyhow::Result<()> {
+    let Err(error) = refuse_beside(open, toolbox, home, but).await else { return Ok(()) };
+    let diagnosis = crate::error::diagnose(&error);
+    if diagnosis.code == ErrorCode::WorktreeBusy {
+        return Err(error);
+    }
+    let hint = "try again; `sandbox-coder rm --force` removes it without asking";
+    Err(Failure::new(diagnosis.code, diagnosis.message).hint(hint).into())
 }
 
 /// The failure of a command that would work in the same files as this run.

@@ -1,7 +1,5 @@
 //! Runs that are interrupted, killed, left and taken up again.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
@@ -9,76 +7,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::between::{Act, Between};
 use crate::support::context::{Ran, TestContext, ran};
+use crate::support::running::{agent, long_enough};
 use crate::support::server::{KEY, TestServer};
-
-/// A command under way: its lines are read as they come.
-struct Running {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    errors: std::thread::JoinHandle<String>,
-    seen: Vec<String>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let (tell, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                let _ = tell.send(line);
-            }
-        });
-        let errors = std::thread::spawn(move || {
-            let mut text = String::new();
-            let _ = std::io::Read::read_to_string(&mut err, &mut text);
-            text
-        });
-        Self { child, lines, errors, seen: Vec::new() }
-    }
-
-    /// Waits for a line that holds `text`.
-    #[track_caller]
-    fn until(&mut self, text: &str) {
-        loop {
-            let line =
-                self.lines.recv().unwrap_or_else(|_| panic!("no `{text}`: {:#?}", self.seen));
-            self.seen.push(line);
-            if self.seen.last().unwrap().contains(text) {
-                return;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        // A process that has just ended is fine: it is not waited for yet, so the number is still its own.
-        let _ = kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal);
-    }
-
-    fn end(mut self) -> Ran {
-        let status = self.child.wait().unwrap();
-        self.seen.extend(self.lines.iter());
-        let stdout: String = self.seen.iter().map(|l| format!("{l}\n")).collect();
-        let code = status.code().unwrap_or(-1);
-        Ran { code, stdout, stderr: self.errors.join().unwrap() }
-    }
-}
-
-fn agent(cx: &TestContext, script: &str, more: &[&str]) -> Running {
-    let mut command = cx.command(["run", "--json", "--agent-command", script]);
-    command.args(more).arg("do it");
-    Running::start(command)
-}
 
 /// Time to bring the work home after a signal, on the slowest of machines.
 const PATIENT: &[&str] = &["--grace", "120"];
-
-/// Tries limits of more and more seconds until one was long enough for the agent to get to its point.
-#[track_caller]
-fn long_enough(reached: impl FnMut(&str) -> bool) {
-    let limits = ["1", "4", "16", "64"];
-    assert!(limits.into_iter().any(reached), "not even with the longest limit");
-}
 
 /// Exactly one `done` line, and it is the last.
 #[track_caller]
@@ -331,89 +264,6 @@ fn an_agent_that_is_killed_or_whose_sandbox_stops_is_no_success() {
     assert_eq!(cx.read("a"), "3\n");
 }
 
-/// A pipe that nobody reads, and the command that writes into it.
-fn unread(cx: &TestContext, script: &str, more: &[&str]) -> (Child, std::process::ChildStdout) {
-    let mut command = cx.command(["run", "--agent-command", script]);
-    command.args(more).arg("do it");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let pipe = child.stdout.take().unwrap();
-    (child, pipe)
-}
-
-#[test]
-fn a_reader_that_never_reads_holds_up_no_limit_and_no_result() {
-    let cx = TestContext::new(&[("a", "1\n")]);
-    // Far more than a pipe and our own buffers hold.
-    let flood = "yes a-line-of-output | head -n 300000";
-    long_enough(|seconds| {
-        let script = format!("{flood}; echo 2 >a; sleep 600");
-        let (mut child, pipe) = unread(&cx, &script, &["--timeout", seconds]);
-        assert_eq!(child.wait().unwrap().code(), Some(124));
-        drop(pipe);
-        cx.read("a") == "2\n"
-    });
-    // It ended well long before; nobody reads what it said, and its verdict is known all the same.
-    long_enough(|seconds| {
-        let script = format!("{flood}; echo 3 >a");
-        let (mut child, pipe) = unread(&cx, &script, &["--timeout", seconds]);
-        let code = child.wait().unwrap().code();
-        drop(pipe);
-        assert!(matches!(code, Some(0 | 124)), "{code:?}");
-        code == Some(0)
-    });
-    assert_eq!(cx.read("a"), "3\n");
-}
-
-#[test]
-fn a_signal_ends_a_run_whose_reader_is_stuck() {
-    let cx = TestContext::new(&[("a", "1\n")]);
-    let script = "echo 2 >a; yes a-line-of-output";
-    let (mut child, pipe) = unread(&cx, script, &[]);
-    let far = || cx.run(["exec", "--no-sync", "--", "cat", "a"]).stdout == "2\n";
-    while !far() {}
-    kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    drop(pipe);
-}
-
-#[test]
-fn a_second_command_waits_only_when_asked_to() {
-    let cx = TestContext::new(&[("a", "1\n")]);
-    let mut run =
-        agent(&cx, "echo started; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo 2 >a", &[]);
-    run.until("\"data\":\"started\"");
-    let busy = cx.agent("true", &["--json"]).exits(75);
-    let error = &busy.of_type("error")[0];
-    assert_eq!(error["code"], "busy.worktree");
-    assert!(error["message"].as_str().unwrap().contains(&run.child.id().to_string()), "{error}");
-    let waiting =
-        Running::start(cx.command(["run", "--wait", "--agent-command", "cat a", "do it"]));
-    // Any number of commands that do not sync run beside it.
-    let many: Vec<_> = (0..8)
-        .map(|n| Running::start(cx.command(["exec", "--no-sync", "--", "echo", &n.to_string()])))
-        .collect();
-    for (n, one) in many.into_iter().enumerate() {
-        assert_eq!(one.end().exits(0).stdout, format!("{n}\n"));
-    }
-    cx.run(["exec", "--no-sync", "--", "touch", "/tmp/go"]).exits(0);
-    run.end().exits(0);
-    assert_eq!(waiting.end().exits(0).stdout, "2\n");
-}
-
-#[test]
-fn a_reader_that_stops_reading_does_not_stop_the_work() {
-    let cx = TestContext::new(&[("a", "1\n")]);
-    let mut command = cx.command(["run", "--agent-command", "seq 1 20000; echo 2 >a", "do it"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut first = String::new();
-    BufReader::with_capacity(8, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
-    let out = child.wait_with_output().unwrap();
-    let words = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(first, "1\n");
-    assert!(out.status.success() && !words.contains("panicked"), "{words}");
-    assert_eq!(cx.read("a"), "2\n");
-}
-
 #[test]
 fn a_worktree_that_goes_away_or_cannot_be_written_costs_no_result() {
     let cx = TestContext::new(&[("a", "1\n")]);
@@ -437,38 +287,6 @@ fn a_worktree_that_goes_away_or_cannot_be_written_costs_no_result() {
 }
 
 #[test]
-fn words_without_a_line_end_do_not_swallow_our_lines() {
-    let cx = TestContext::new(&[("a", "1\n")]);
-    let (mut read, write) = std::io::pipe().unwrap();
-    let mut child = cx
-        .command(["run", "--isolation", "none", "--agent-command", "printf last-words", "do it"])
-        .stdout(write.try_clone().unwrap())
-        .stderr(write)
-        .spawn()
-        .unwrap();
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut read, &mut text).unwrap();
-    assert!(child.wait().unwrap().success(), "{text}");
-    assert!(text.contains("\nlast-words\n[sandbox:phase] sync_out\n"), "{text}");
-}
-
-#[test]
-fn the_last_words_of_an_agent_are_told_again_only_to_who_has_not_seen_them() {
-    let cx = TestContext::new(&[("a", "1\n")]);
-    let args = ["run", "--agent-command", "echo the-$((40 + 2)); echo last; exit 3", "do it"];
-    let apart = cx.run(args).exits(1);
-    assert!(apart.stdout.contains("the-42") && apart.stderr.contains("the-42"), "{apart:?}");
-    let (mut read, write) = std::io::pipe().unwrap();
-    let mut command = cx.command(args);
-    let mut child = command.stdout(write.try_clone().unwrap()).stderr(write).spawn().unwrap();
-    drop(command);
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut read, &mut text).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(1), "{text}");
-    assert_eq!((text.matches("the-42").count(), text.matches("error: ").count()), (1, 1), "{text}");
-}
-
-#[test]
 fn tools_that_a_sandbox_was_made_without_are_told() {
     let cx = TestContext::new(&[("a", "1\n")]);
     let [made, later] = ["made", "later"].map(|name| cx.root().join(name));
@@ -488,55 +306,6 @@ fn tools_that_a_sandbox_was_made_without_are_told() {
     let warned = told(&[made, later]);
     assert!(warned.len() == 1 && warned[0]["message"].as_str().unwrap().contains(later));
     assert!(warned[0]["hint"].as_str().unwrap().contains("rm"), "{warned:?}");
-}
-
-#[test]
-fn a_detached_run_keeps_its_sandbox_up_for_its_time_and_no_longer() {
-    let cx = TestContext::new(&[]);
-    let up = |list: &[&str]| -> i64 {
-        let ran = cx.run([list, &["--json"]].concat()).exits(0);
-        let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-        let sandbox = if list == ["ls"] { &told[0] } else { &told["sandbox"] };
-        sandbox["auto_stop_min"].as_i64().unwrap_or_else(|| panic!("{told}"))
-    };
-    // Whoever looks at the sandbox after the run has ended, its interval is put back.
-    for list in [&["status"], &["ls"]] {
-        let script = "rm -f ~/go; until [ -e ~/go ]; do sleep 0.1; done";
-        let _ = cx.agent(script, &["--detach", "--timeout", "3h"]).exits(0);
-        assert_eq!((up(list), up(list)), (195, 195), "it works");
-        cx.run(["exec", "--no-sync", "--", "sh", "-c", "touch ~/go"]).exits(0);
-        assert!((0..1000).any(|_| up(list) == 60), "it has ended");
-        let _ = cx.run(["attach"]).exits(0);
-    }
-    let _ = cx.agent("true", &["--detach", "--timeout", "3h"]).exits(0);
-    cx.run(["attach"]).exits(0);
-    assert_eq!(up(&["status"]), 60);
-}
-
-#[test]
-fn logs_begin_anywhere_and_follow_to_the_end() {
-    let cx = TestContext::new(&[]);
-    let mut run = agent(
-        &cx,
-        "echo one; echo two; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo three",
-        &[],
-    );
-    run.until("\"data\":\"two\"");
-    assert_eq!(cx.run(["logs"]).exits(0).stdout, "one\ntwo\n");
-    assert_eq!(cx.run(["logs", "--from", "4"]).exits(0).stdout, "two\n");
-    assert_eq!(cx.run(["logs", "--from", "4000"]).exits(0).stdout, "");
-    let mut following = Running::start(cx.command(["logs", "--follow", "--json"]));
-    following.until("\"data\":\"two\"");
-    let id = run.seen.iter().find_map(|l| l.split("\"run\":\"").nth(1)).unwrap()[..12].to_owned();
-    let _ = cx.run(["exec", "--no-sync", "--", "touch", "/tmp/go"]).exits(0);
-    run.end().exits(0);
-    let followed = following.end().exits(0);
-    assert!(followed.stdout.contains("\"data\":\"three\""), "{}", followed.stdout);
-    // The command that said `go` came later; the first run is asked for by name.
-    assert_eq!(cx.run(["logs", &id]).exits(0).stdout, "one\ntwo\nthree\n");
-    let _ = cx.run(["logs", "nameless"]).exits(2);
-    let status = cx.run(["status", "--json"]).exits(0).stdout;
-    assert!(status.matches(&id).count() == 1 && status.contains("\"runs\""), "{status}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a user may rely on when things are odd, hostile or go wrong.
 
+mod beside;
 mod edges;
 mod endings;
 mod failures;
@@ -8,6 +9,7 @@ mod held;
 mod inside;
 mod liars;
 mod patches;
+mod readers;
 mod rows;
 mod toolchains;
 mod trees;

@@ -11,6 +11,7 @@ pub mod followed;
 #[cfg(target_os = "linux")]
 pub mod jail;
 pub mod repo;
+pub mod running;
 pub mod server;
 pub mod small_disk;
 #[cfg(target_os = "linux")]
