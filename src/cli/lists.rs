@@ -81,17 +81,18 @@ fn word<'a>(args: &'a ArgMatches, id: &str) -> Option<&'a str> {
 /// `diff`
 pub fn diff(args: &ArgMatches) -> u8 {
     let wanted = word(args, "sandbox").map(str::to_owned);
-    let colour = terminal::stdout_colour();
+    let options = output_options(args);
+    let colour = terminal::stdout_colour() && !options.json;
     ask(
         args,
         |cx| async move { flow::diff::diff(&cx, wanted.as_deref(), colour).await },
-        |text| {
-            if output_options(args).json {
-                let json = serde_json::json!({ "diff": String::from_utf8_lossy(&text) });
-                ui::print(format!("{json}\n").as_bytes()).code()
-            } else {
-                ui::print(&text).code()
+        |diff| {
+            if options.json {
+                return show(args, &diff, |_| String::new());
             }
+            let exit = ui::print(&diff.text).code();
+            ui::tell(options, &diff.conflicts);
+            exit
         },
     )
 }
@@ -106,7 +107,7 @@ pub fn status(args: &ArgMatches) -> u8 {
 }
 
 fn status_text(status: &list::Status) -> String {
-    let mut out = format!("worktree  {}\n", status.worktree);
+    let mut out = format!("worktree  {}\n", crate::rel_path::escape(status.worktree.as_bytes()));
     let apart = match status.isolation.as_str() {
         "" => String::new(),
         level => format!(", isolation {level}, network {}", status.network),

@@ -180,6 +180,12 @@ pub fn print(answer: &[u8]) -> Exit {
     Exit::HostIo
 }
 
+/// Says what belongs to an answer, on standard error.
+pub fn tell(options: Options, events: &[Event]) {
+    let mut human = human::Human::new(options);
+    events.iter().for_each(|event| terminal::err(&human.event(event).stderr));
+}
+
 fn lost_output(error: &std::io::Error, hint: &str) -> Event {
     Event::Error(Box::new(ErrorEvent {
         code: ErrorCode::HostIo,

@@ -33,8 +33,6 @@ pub struct Decision {
     pub plan: MergePlan,
     /// The worktree as it is.
     pub local: Oid,
-    /// The worktree as it will be.
-    pub result: Oid,
     /// The worktree as a patch makes it: with all that does not clash, also where that is held back here.
     pub patched: Oid,
 }
@@ -79,7 +77,7 @@ pub fn decide(
         Some(_) if held => keep(&store, &merge::plan(inputs, by(Policy::KeepBoth))?)?,
         _ => result,
     };
-    Ok(Decision { review, plan, local: captured.tree, result, patched })
+    Ok(Decision { review, plan, local: captured.tree, patched })
 }
 
 /// Stores what a plan leads to: its tree, and the contents that neither side had.

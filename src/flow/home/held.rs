@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::Options;
-use super::decide::{Theirs, decide};
+use super::decide::Theirs;
+use super::shown::{Shown, shown};
 use crate::error::Failure;
 use crate::exit::ErrorCode;
 use crate::flow::open::Open;
 use crate::flow::{Context, blocking};
 use crate::state::record::Held;
-use crate::sync::merge::Policy;
 use crate::sync::threats::Claim;
 use crate::tree::{Entry, Oid};
 use crate::worktree::{Repo, Store};
@@ -83,21 +83,17 @@ pub fn dealt_with(open: &Open, sandbox_id: &str, base: Oid) -> Option<Oid> {
     decided.theirs.parse().ok().filter(|_| fits)
 }
 
-/// What finishing would do: the worktree's tree now and then.
+/// What finishing would change.
 pub async fn look(
     cx: &Context,
     open: &Open,
     held: &Held,
     options: &Options,
-) -> anyhow::Result<(Oid, Oid)> {
+) -> anyhow::Result<Shown> {
     let theirs = read(&open.repo, held).await?;
-    let wanted = Options { policy: Policy::Theirs, ..options.clone() };
-    let (repo, capture_options) = (open.repo.clone(), open.capture_options(cx));
-    blocking(move || {
-        let decision = decide(&repo, &theirs, &wanted, &capture_options)?;
-        Ok((decision.local, decision.result))
-    })
-    .await
+    let (repo, options) = (open.repo.clone(), options.clone());
+    let capture_options = open.capture_options(cx);
+    blocking(move || shown(&repo, &theirs, &options, &capture_options)).await
 }
 
 /// A result that waits, as it lies here.

@@ -4,6 +4,7 @@ pub mod common;
 mod decide;
 pub mod held;
 pub mod settle;
+mod shown;
 pub(super) mod tell;
 
 use std::path::PathBuf;
@@ -26,7 +27,8 @@ use crate::sync::records::Limits;
 use crate::sync::threats;
 use crate::tree::Oid;
 use crate::worktree::Store;
-use decide::{Theirs, decide};
+use decide::Theirs;
+pub use shown::Shown;
 
 /// How long another sync over there is waited out.
 const BUSY: Duration = Duration::from_secs(30);
@@ -216,24 +218,24 @@ async fn finish(
     Ok(home)
 }
 
-/// Fetches and merges, and applies nothing: the trees of now and of then, if they differ.
+/// Fetches and merges, and applies nothing.
 pub async fn look(
     cx: &Context,
     open: &Open,
     ready: &Ready,
     options: &Options,
-) -> anyhow::Result<Option<(Oid, Oid)>> {
-    let Some((mut offer, base)) = offered(cx, open, ready, options).await? else { return Ok(None) };
+) -> anyhow::Result<Shown> {
+    let Some((mut offer, base)) = offered(cx, open, ready, options).await? else {
+        return Ok(Shown::default());
+    };
     let dealt_with = held::dealt_with(open, &ready.sandbox.id, base);
     if offer.tree == base || Some(offer.tree) == dealt_with {
-        return Ok(None);
+        return Ok(Shown::default());
     }
     let (theirs, _) = fetch(open, ready, &mut offer, base, dealt_with, options).await?;
-    // Conflicts are shown as they would be taken: theirs against ours.
-    let wanted = Options { policy: Policy::Theirs, ..options.clone() };
-    let (repo, capture_options) = (open.repo.clone(), open.capture_options(cx));
-    let decision = blocking(move || decide(&repo, &theirs, &wanted, &capture_options)).await?;
-    Ok(Some((decision.local, decision.result)))
+    let (repo, options) = (open.repo.clone(), options.clone());
+    let capture_options = open.capture_options(cx);
+    blocking(move || shown::shown(&repo, &theirs, &options, &capture_options)).await
 }
 
 /// The sandbox's work, and the tree it is held against; `None` if nothing was ever sent there.

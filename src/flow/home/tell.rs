@@ -5,7 +5,7 @@ use crate::event::{Direction, Event, EventPath, FileOp};
 use crate::flow::Context;
 use crate::rel_path::{RelPath, escape};
 use crate::sync::ignored::Ignored;
-use crate::sync::merge::MergePlan;
+use crate::sync::merge::{Conflict, MergePlan};
 use crate::sync::pull::Offer;
 use crate::sync::threats::Flag;
 use crate::tree::Change;
@@ -73,7 +73,8 @@ fn operation(change: &Change) -> FileOp {
     }
 }
 
-fn file_event(change: &Change, flags: &[Flag]) -> Event {
+/// A change, with what was flagged at its path.
+pub fn file_event(change: &Change, flags: &[Flag]) -> Event {
     let risks: Vec<&Flag> = flags.iter().filter(|f| f.path == change.path).collect();
     let reasons: Vec<&str> = risks.iter().map(|f| f.reason.as_str()).collect();
     Event::File {
@@ -121,22 +122,25 @@ pub async fn applied(cx: &Context, decision: &Decision, applied: &Applied) {
     }
 }
 
+/// What both sides changed, and where their version lies if it was put aside.
+pub fn conflict_event(conflict: &Conflict, saved_to: Option<&RelPath>) -> Event {
+    let id = |entry: Option<crate::tree::Entry>| entry.map(|e| e.id.to_string());
+    Event::Conflict {
+        path: EventPath::from(&conflict.path),
+        kind: conflict.kind.name().to_owned(),
+        reason: conflict.kind.reason().map(str::to_owned),
+        base: id(conflict.base),
+        local: id(conflict.local),
+        theirs: id(conflict.theirs),
+        saved_to: saved_to.map(RelPath::to_string),
+    }
+}
+
 /// What both sides changed, and where the other version lies.
 pub async fn conflicts(cx: &Context, plan: &MergePlan, asides: &[(RelPath, RelPath)]) {
     for conflict in &plan.conflicts {
-        let saved_to =
-            asides.iter().find(|(path, _)| *path == conflict.path).map(|(_, to)| to.to_string());
-        let id = |entry: Option<crate::tree::Entry>| entry.map(|e| e.id.to_string());
-        let event = Event::Conflict {
-            path: EventPath::from(&conflict.path),
-            kind: conflict.kind.name().to_owned(),
-            reason: conflict.kind.reason().map(str::to_owned),
-            base: id(conflict.base),
-            local: id(conflict.local),
-            theirs: id(conflict.theirs),
-            saved_to,
-        };
-        cx.reporter.event(event).await;
+        let saved_to = asides.iter().find(|(path, _)| *path == conflict.path).map(|(_, to)| to);
+        cx.reporter.event(conflict_event(conflict, saved_to)).await;
     }
     if asides.iter().any(|(_, to)| to.as_bytes().starts_with(CONFLICTS.as_bytes())) {
         let message =

@@ -114,6 +114,44 @@ fn a_patch_holds_what_does_not_clash_and_the_exit_tells_of_the_rest() {
 }
 
 #[test]
+fn a_difference_shows_also_what_a_pull_would_hold_back() {
+    let cx = TestContext::new(&[("both", "base\n"), ("clean", "base\n"), (".vscode/x", "1\n")]);
+    let script =
+        "echo theirs >both; echo theirs >clean; echo '{}' >.vscode/tasks.json; ln -s /etc outside";
+    cx.agent(script, &["--no-apply"]).exits(0);
+    cx.write("both", "mine\n");
+    let ran = cx.run(["diff"]).exits(0);
+    for words in ["-mine\n+theirs", "+{}", "+/etc", "b/clean"] {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    for words in ["both (text)", "outside (external_link", ".vscode/tasks.json (risky"] {
+        assert!(ran.stderr.contains(&format!("[sandbox:conflict] {words}")), "{}", ran.stderr);
+    }
+    let json = cx.run(["diff", "--json"]).exits(0).stdout;
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let told = |list: &str, what: &str| -> Vec<[String; 2]> {
+        let text = |v: &serde_json::Value| v.as_str().unwrap().to_owned();
+        let all = value[list].as_array().unwrap().iter();
+        all.map(|event| [text(&event["path"]), text(&event[what])]).collect()
+    };
+    let pairs =
+        |pairs: &[[&str; 2]]| pairs.iter().map(|p| p.map(str::to_owned)).collect::<Vec<_>>();
+    let files = [
+        [".vscode/tasks.json", "add"],
+        ["both", "modify"],
+        ["clean", "modify"],
+        ["outside", "add"],
+    ];
+    assert_eq!(told("files", "op"), pairs(&files));
+    let clashes = [[".vscode/tasks.json", "risky"], ["both", "text"], ["outside", "external_link"]];
+    assert_eq!(told("conflicts", "kind"), pairs(&clashes));
+    // Too much gone to be taken unasked is what one wants to look at.
+    let cx = TestContext::new(&[("a", "1\n"), ("b", "1\n")]);
+    cx.agent("rm a b", &[]).exits(81);
+    assert_eq!(cx.run(["diff"]).exits(0).stdout.matches("\n+++ /dev/null").count(), 2);
+}
+
+#[test]
 fn a_patch_that_cannot_be_written_changes_nothing() {
     let cx = TestContext::new(&[("a", "1\n")]);
     let run = cx.agent("echo 2 >a", &["--json", "--patch", "no/such/folder/patch"]).exits(74);
