@@ -137,6 +137,12 @@ fn status_text(status: &list::Status) -> String {
             "waiting   the sandbox may hold work that is not here: `sandbox-coder pull`\n",
         );
     }
+    let kept = ui::progress::human_bytes(status.kept_bytes);
+    out.push_str(&format!("kept      {kept} in .git, for `undo` and the next sync\n"));
+    for folder in &status.left_over {
+        let folder = crate::rel_path::escape(folder.as_bytes());
+        out.push_str(&format!("left over {folder}: its worktree is gone (`doctor` tells more)\n"));
+    }
     if !status.runs.is_empty() {
         out.push('\n');
         let rows: Vec<Vec<String>> = status.runs.iter().take(20).map(run_row).collect();

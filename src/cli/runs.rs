@@ -92,7 +92,7 @@ where
     let leaving = CancellationToken::new();
     let (reporter, reports) = Reporter::channel(256, leaving.clone());
     let screen = ui::start(output_options(args), run.clone(), reports);
-    let code = runtime.block_on(async {
+    let (code, upkeep) = runtime.block_on(async {
         let (first, second, signals) = Signals::new();
         let seen = signals.clone();
         let told = Arc::<std::sync::Mutex<Told>>::default();
@@ -108,6 +108,7 @@ where
             clearing: TaskTracker::new(),
         };
         let clearing = cx.clearing.clone();
+        let upkeep = flow::upkeep::Upkeep::of(&cx);
         let beating = cx.clone();
         let ended = tokio::select! {
             ended = flow(cx) => ended,
@@ -122,12 +123,20 @@ where
         }
         listening.abort();
         let known = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        tell_end(&reporter, ended, &known, began).await
+        let code = tell_end(&reporter, ended, &known, began).await;
+        (code, upkeep.filter(|_| seen.seen().is_none()))
     });
     // What still blocks (a half-read pipe, a stuck name server) must not hold up the end.
     runtime.shutdown_background();
     drop(reporter);
-    match finish_screen(screen, &leaving) {
+    let lost = finish_screen(screen, &leaving);
+    if let Some(upkeep) = upkeep.filter(flow::upkeep::Upkeep::is_due)
+        && let Ok(runtime) = self::runtime()
+    {
+        runtime.block_on(until_signal(upkeep.keep_up()));
+        runtime.shutdown_background();
+    }
+    match lost {
         Some(lost) if code == Exit::Ok.code() => lost.code(),
         _ => code,
     }
@@ -180,6 +189,18 @@ async fn tell_end(
     let done = flow::done(&summary, told, began.elapsed().as_secs_f64());
     reporter.event(Event::Done(Box::new(done))).await;
     summary.code
+}
+
+/// When everything is told: any signal ends it, and what is half done then is harmless.
+async fn until_signal(work: impl Future<Output = ()>) {
+    let (first, second, signals) = Signals::new();
+    let listening = tokio::spawn(listen(first, second, CancellationToken::new()));
+    tokio::select! {
+        biased;
+        _ = signals.first() => {}
+        () = work => {}
+    }
+    listening.abort();
 }
 
 /// Turns the process's signals into the flow's: the first asks, the second leaves at once.

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Context;
 use super::service::Service;
+use super::{Context, list};
 use crate::agent::credentials::{self, Host};
 use crate::config::Provider;
 use crate::error::diagnose;
-use crate::worktree::Repo;
+use crate::worktree::{Repo, upkeep};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, Serialize)]
@@ -40,6 +40,7 @@ impl Check {
 pub async fn doctor(cx: &Context) -> Vec<Check> {
     let mut checks = vec![Check::new("version", "ok", env!("CARGO_PKG_VERSION"))];
     checks.push(worktree(cx));
+    checks.extend(kept(cx));
     checks.push(state_dir(cx));
     checks.push(isolation(cx));
     checks.extend(tools(cx));
@@ -56,6 +57,22 @@ fn worktree(cx: &Context) -> Check {
             Check::new("worktree", "warning", diagnosis.message).hint(diagnosis.hint)
         }
     }
+}
+
+/// What is kept inside the user's `.git`.
+fn kept(cx: &Context) -> Option<Check> {
+    let repo = cx.repo.as_ref().filter(|repo| repo.private_dir().exists())?;
+    let folder = repo.common_dir().join("sandbox-coder");
+    let mib = upkeep::bytes_below(&folder) as f64 / f64::from(1 << 20);
+    let detail = format!("{mib:.1} MiB in {}", folder.display());
+    let left_over = list::left_over(repo);
+    if left_over.is_empty() {
+        return Some(Check::new("kept in .git", "ok", detail));
+    }
+    let detail = format!("{detail}; of worktrees that are gone: {}", left_over.join(", "));
+    let hint = "they go by themselves after a day when all of their sandboxes' work was fetched; otherwise put the \
+                worktree back in its place and `pull` there, or delete the folder and `rm` the sandbox to give it up";
+    Some(Check::new("kept in .git", "warning", detail).hint(hint))
 }
 
 fn state_dir(cx: &Context) -> Check {

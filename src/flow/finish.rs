@@ -13,6 +13,7 @@ use crate::exit::{ErrorCode, Exit};
 use crate::run::outcome::{self, End, RunVerdict};
 use crate::state::RunRecord;
 use crate::wire::sandbox::SandboxState;
+use crate::worktree::upkeep;
 
 /// A run that has ended, however.
 pub struct Ended {
@@ -212,6 +213,7 @@ async fn clean_up(
     let phase = cx.phase(Phase::Cleanup).await;
     match service.client.delete(&ready.sandbox.id).await {
         Ok(_) => {
+            upkeep::deleted(&open.repo, &ready.sandbox.id);
             open.record.sandbox = None;
             let _ = open.save();
             if let Some(sandbox) = &mut cx.told().sandbox {

@@ -14,6 +14,7 @@ use crate::state::record::Held;
 use crate::state::{RunRecord, Store as Memory};
 use crate::wire::sandbox::{Sandbox, StringMap};
 use crate::wire::snapshot::Snapshot;
+use crate::worktree::{Repo, upkeep};
 
 /// One sandbox in a list.
 #[derive(Debug, Clone, Serialize)]
@@ -67,6 +68,10 @@ pub struct Status {
     /// That result.
     pub held_result: Option<Held>,
     pub runs: Vec<RunRecord>,
+    /// Bytes that are kept in `.git` for this worktree: for `undo`, and of what was agreed with its sandbox.
+    pub kept_bytes: u64,
+    /// Folders in `.git` of worktrees that are gone. What their sandboxes hold may be nowhere else.
+    pub left_over: Vec<String>,
     /// Why the sandbox is not told: its service could not be asked. Everything else lies on this side.
     pub unreachable: Option<String>,
 }
@@ -117,8 +122,16 @@ pub async fn status(cx: &Context) -> anyhow::Result<Status> {
         held_result: open.record.held.clone(),
         sandbox: found.map(Listed::from),
         runs: open.memory.runs()?,
+        kept_bytes: upkeep::bytes_below(open.repo.private_dir()),
+        left_over: left_over(&open.repo),
         unreachable,
     })
+}
+
+/// The folders of worktrees that are gone, for people.
+pub fn left_over(repo: &Repo) -> Vec<String> {
+    let orphans = upkeep::orphans(repo).unwrap_or_default();
+    orphans.into_iter().map(|orphan| orphan.dir.display().to_string()).collect()
 }
 
 /// The service, and this worktree's sandbox as it says.
@@ -213,6 +226,9 @@ pub async fn remove(cx: &Context, wanted: Option<&str>, force: bool) -> anyhow::
         }
     }
     service.client.delete(&found.id).await?;
+    if let Some(repo) = &cx.repo {
+        upkeep::deleted(repo, &found.id);
+    }
     if let Some(mut open) = mine {
         open.record.sandbox = None;
         held::let_go(&mut open, &found.id)?;

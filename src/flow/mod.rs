@@ -30,6 +30,7 @@ pub mod service;
 pub mod setup;
 pub mod start;
 pub mod undo;
+pub mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

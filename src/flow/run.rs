@@ -21,6 +21,7 @@ use crate::exit::Exit;
 use crate::run::start::{self, RunSpec, What};
 use crate::run::{Offsets, RunRef};
 use crate::state::{RunKind, RunRecord};
+use crate::worktree::upkeep;
 
 /// What `run` is asked.
 #[derive(Debug, Clone)]
@@ -180,6 +181,7 @@ async fn refuse_fresh_over_work(
     let Some(old) = sandbox::existing(cx, open, service).await? else { return Ok(()) };
     safety::refuse_loss(&old, Some(open))?;
     service.client.delete(&old.id).await.context("delete the old sandbox")?;
+    upkeep::deleted(&open.repo, &old.id);
     open.record.sandbox = None;
     open.save()
 }

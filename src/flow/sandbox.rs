@@ -15,6 +15,7 @@ use crate::state::SandboxRecord;
 use crate::wire::sandbox::{
     BuildInfo, CreateSandbox, HOST_TOOL_DIRS, Sandbox, SandboxState, StringMap,
 };
+use crate::worktree::upkeep;
 
 /// From a known snapshot to `started`.
 const START: Duration = Duration::from_secs(300);
@@ -211,7 +212,14 @@ async fn known(open: &Open, service: &Service) -> anyhow::Result<Option<Sandbox>
         return Ok(None);
     };
     let found = service.client.find(&record.id).await?;
-    Ok(found.filter(|s| !matches!(s.state, SandboxState::Destroying | SandboxState::Destroyed)))
+    let alive =
+        |s: &Sandbox| !matches!(s.state, SandboxState::Destroying | SandboxState::Destroyed);
+    let found = found.filter(alive);
+    match &found {
+        Some(sandbox) => upkeep::met(&open.repo, &sandbox.id),
+        None => upkeep::unknown(&open.repo, &record.id),
+    }
+    Ok(found)
 }
 
 fn is_ours(sandbox: &Sandbox, open: &Open) -> bool {

@@ -18,9 +18,7 @@ pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
         let objects = (&repo, &store);
         with_site(&repo, &objects, |site| {
             let run_of = |word: String| -> Result<String, apply::Error> {
-                let known = undo::runs(site)?;
-                let full = known.into_iter().map(|r| r.run).find(|run| run.starts_with(&word));
-                Ok(full.unwrap_or(word))
+                Ok(undo::named(site, &word)?.unwrap_or(word))
             };
             undo::undo(site, wanted.map(run_of).transpose()?.as_deref(), &run)
         })

@@ -12,6 +12,8 @@ use crate::rel_path::RelPath;
 use crate::tree::{Change, Entry, Mode};
 
 const MAGIC: &[u8] = b"SBXJ1";
+/// So many forgotten runs are remembered as such.
+const REMEMBERED: usize = 1000;
 
 /// One run's changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,9 +109,34 @@ impl Shelf {
         Ok(runs)
     }
 
-    /// Forgets a finished run; it can no longer be undone.
-    pub fn forget(&self, run: &str) -> io::Result<()> {
-        fs_err::remove_file(self.file(run, "done"))
+    /// Forgets finished runs, the oldest first; they can no longer be undone. That they were there is remembered
+    /// for a while.
+    pub fn forget(&self, runs: &[String]) -> io::Result<()> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let mut names = self.forgotten();
+        names.extend_from_slice(runs);
+        let from = names.len().saturating_sub(REMEMBERED);
+        let words: String = names[from..].iter().flat_map(|name| [name, "\n"]).collect();
+        // A disk that is full takes no list, but gives room.
+        let _ = super::private::write_if_new(&self.list(), words.as_bytes());
+        runs.iter().try_for_each(|run| fs_err::remove_file(self.file(run, "done")))
+    }
+
+    /// Runs that were forgotten, the newest last.
+    pub fn forgotten(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.list()).unwrap_or_default();
+        text.lines().filter(|name| is_run_id(name)).map(str::to_owned).collect()
+    }
+
+    fn list(&self) -> PathBuf {
+        self.dir.join("forgotten")
+    }
+
+    /// Whether a run may be unfinished, without a look at what it is.
+    pub fn has_unfinished(&self) -> io::Result<bool> {
+        Ok(!self.read_all("open", |_| Some(()))?.is_empty())
     }
 
     fn read_all<T>(&self, state: &str, read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<T>> {
@@ -296,5 +323,25 @@ mod tests {
         assert_eq!(shelf.runs().unwrap()[0].run, "r1");
         assert_eq!(shelf.finished("r1").unwrap(), Some(sample()));
         assert_eq!(shelf.finished("r2").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_known_as_such_for_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::at(dir.path());
+        assert!(shelf.forgotten().is_empty() && !shelf.has_unfinished().unwrap());
+        let names: Vec<String> = (0..REMEMBERED + 2).map(|n| format!("r{n}")).collect();
+        for name in &names {
+            let journal = Journal { run: name.clone(), ..sample() };
+            std::fs::create_dir_all(dir.path().join("journal")).unwrap();
+            std::fs::write(shelf.file(name, "done"), encode(&journal)).unwrap();
+        }
+        shelf.forget(&names[..3]).unwrap();
+        assert_eq!(shelf.forgotten(), names[..3]);
+        shelf.forget(&names[3..]).unwrap();
+        assert_eq!(shelf.forgotten(), names[2..], "the oldest are not");
+        assert!(shelf.runs().unwrap().is_empty());
+        shelf.open(&sample()).unwrap();
+        assert!(shelf.has_unfinished().unwrap());
     }
 }

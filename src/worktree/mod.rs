@@ -27,6 +27,7 @@ pub mod store;
 pub mod strangers;
 mod torn;
 pub mod undo;
+pub mod upkeep;
 
 pub use repo::Repo;
 pub use store::Store;

@@ -6,16 +6,16 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
 use super::repo::{ObjectFormat, Repo, host_name};
+use super::{Error, upkeep};
 use crate::tree::Oid;
 
 /// Attributes that outrank every `.gitattributes`: bytes are taken as they lie on the disk.
@@ -26,6 +26,9 @@ pub(crate) const BIG_FILE: u64 = 8 << 20;
 
 /// What git passes over where an ignore file begins with it.
 const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// A git that has its index locked for longer was killed.
+const GIT: Duration = Duration::from_secs(60);
 
 /// Who holds a worktree. It informs; the kernel's lock decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +96,9 @@ impl Repo {
             }
         }
         write_if_new(&self.private_dir().join("config"), config.as_bytes())?;
+        // Whose this is, should the worktree be gone one day.
+        let of = self.git_dir().as_os_str().as_bytes();
+        write_if_new(&self.private_dir().join("worktree"), of)?;
         write_if_new(&self.private_dir().join("info/attributes"), RAW_ATTRIBUTES.as_bytes())?;
         write_if_new(&self.private_dir().join("info/exclude"), &self.excluded()?)?;
         if self.object_format() == ObjectFormat::Sha1 {
@@ -138,22 +144,28 @@ impl Repo {
     pub fn lock(&self, command: &str, wait: Duration) -> Result<Lock, Error> {
         self.prepare()?;
         let path = self.private_dir().join("lock");
-        let mut file = open_lock(&path)?;
-        let until = std::time::Instant::now() + wait;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    if std::time::Instant::now() >= until {
-                        return Err(Error::Busy { holder: read_holder(&mut file) });
-                    }
-                    std::thread::sleep(Duration::from_millis(50));
+        let began = Instant::now();
+        let mut file = loop {
+            let mut file = open_lock(&path)?;
+            if take(&file).map_err(|e| Error::io(&path, e))? {
+                // The folder of a worktree that was gone may have been removed while we waited.
+                if is_the_same(&file, &path) {
+                    break file;
                 }
-                Err(e) => return Err(Error::io(&path, e.into())),
+                self.prepared.store(false, Ordering::Release);
+                self.prepare()?;
+                continue;
             }
-        }
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
+            let holder = read_holder(&mut file);
+            let tidying = holder.as_ref().is_some_and(|h| h.command == upkeep::HOLDER);
+            if began.elapsed() >= if tidying { wait.max(2 * upkeep::LIMIT) } else { wait } {
+                return Err(Error::Busy { holder });
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        self.wait_for_index()?;
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
             .map(|d| d.as_secs())
             .unwrap_or(0);
         let holder = Holder {
@@ -170,6 +182,24 @@ impl Repo {
         };
         write(&mut file).map_err(|e| Error::io(&path, e))?;
         Ok(Lock { _file: file })
+    }
+
+    /// Waits until no git of a killed command writes the private index any more. One that was killed itself has
+    /// left its lock.
+    fn wait_for_index(&self) -> Result<(), Error> {
+        let (lock, began) = (self.private_dir().join("index.lock"), Instant::now());
+        while let Ok(written) = lock.symlink_metadata().and_then(|meta| meta.modified()) {
+            let age = SystemTime::now().duration_since(written).unwrap_or_default();
+            if age < GIT && began.elapsed() < GIT {
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+            match std::fs::remove_file(&lock) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(&lock, e)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads a ref of the private repository that points at a tree.
@@ -261,6 +291,21 @@ pub(crate) fn open_lock(path: &Path) -> Result<File, Error> {
         .map_err(|e| Error::io(path, e))
 }
 
+/// Takes a lock that nobody holds; false if somebody does.
+pub(crate) fn take(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn is_the_same(file: &File, path: &Path) -> bool {
+    let place = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let there = path.symlink_metadata().map(place).ok();
+    there.is_some() && file.metadata().map(place).ok() == there
+}
+
 fn read_holder(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.rewind().ok()?;
@@ -268,14 +313,16 @@ fn read_holder(file: &mut File) -> Option<Holder> {
     serde_json::from_str(&text).ok()
 }
 
+/// Whether a word can be a part of a ref's name.
+pub(super) fn is_plain(part: &str) -> bool {
+    !part.is_empty()
+        && !part.starts_with('.')
+        && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && !part.ends_with(".lock")
+}
+
 fn ref_name(name: &str) -> Result<&str, Error> {
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-            && !part.ends_with(".lock")
-    };
-    if name.starts_with("refs/") && name.split('/').all(plain) {
+    if name.starts_with("refs/") && name.split('/').all(is_plain) {
         Ok(name)
     } else {
         Err(Error::BadRef { name: name.to_owned() })

@@ -61,7 +61,7 @@ impl Repo {
             .strip_prefix(&top)
             .ok()
             .and_then(|inner| RelPath::parse(inner.as_os_str().as_bytes()).ok());
-        let id = short_hash(&[git_dir.as_os_str().as_bytes()]);
+        let id = id_of(&git_dir);
         let private = common_dir.join("sandbox-coder").join(format!("{id}.git"));
         let settings = Arc::new(Settings::heard(&settings.stdout));
         let prepared = Arc::default();
@@ -256,6 +256,11 @@ pub fn host_id() -> String {
 
 pub(super) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The name of the worktree with this git dir on this host.
+pub(super) fn id_of(git_dir: &Path) -> String {
+    short_hash(&[git_dir.as_os_str().as_bytes()])
 }
 
 fn short_hash(parts: &[&[u8]]) -> String {

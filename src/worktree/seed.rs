@@ -58,15 +58,15 @@ pub(super) fn seed(repo: &Repo) -> Result<(), Error> {
 }
 
 /// One line of `ls-files -s -v`.
-struct Listed<'l> {
+pub(super) struct Listed<'l> {
     tag: u8,
     mode: &'l [u8],
-    id: &'l [u8],
+    pub(super) id: &'l [u8],
     stage: &'l [u8],
-    path: &'l [u8],
+    pub(super) path: &'l [u8],
 }
 
-fn listed(line: &[u8]) -> Option<Listed<'_>> {
+pub(super) fn listed(line: &[u8]) -> Option<Listed<'_>> {
     let (head, path) = line.split_at(memchr::memchr(b'\t', line)?);
     let mut words = head.split(|b| *b == b' ');
     let tag = *words.next()?.first()?;

@@ -1,7 +1,7 @@
 //! Objects of the private repository: blobs and trees, never commits.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -243,6 +243,31 @@ impl Store {
             }
         }
         Ok(all)
+    }
+
+    /// Adds to `found` all that the trees lead to, each object with a name it has there. Of a tree that is
+    /// missing nothing can be known, or be used.
+    pub fn reach(
+        &self,
+        trees: impl IntoIterator<Item = Oid>,
+        found: &mut HashMap<Oid, Vec<u8>>,
+    ) -> Result<(), Error> {
+        let odb = self.odb()?;
+        let mut open: Vec<(Oid, Vec<u8>)> = trees.into_iter().map(|id| (id, Vec::new())).collect();
+        while let Some((id, name)) = open.pop() {
+            if found.insert(id, name).is_some() || !odb.exists(raw(id)) {
+                continue;
+            }
+            for entry in self.repo.find_tree(raw(id))?.iter() {
+                let (id, name) = (oid(entry.id()), entry.name_bytes().to_vec());
+                match entry.filemode_raw() {
+                    0o040000 => open.push((id, name)),
+                    0o160000 => {}
+                    _ => drop(found.insert(id, name)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Stores a tree and returns its id. Blobs it names need not be here.

@@ -26,9 +26,9 @@ pub(super) fn remove(private: &Path) -> io::Result<()> {
         return Ok(());
     }
     let objects = loose(&private.join("objects"))?;
-    let newest = objects.iter().map(|(_, at)| *at).max();
+    let newest = objects.iter().map(|(_, at, _)| *at).max();
     let recent = |at: SystemTime| newest.is_some_and(|newest| newest <= at + SETTLED);
-    for (path, _) in objects.iter().filter(|(path, at)| recent(*at) && !is_whole(path)) {
+    for (path, _, _) in objects.iter().filter(|(path, at, _)| recent(*at) && !is_whole(path)) {
         match std::fs::remove_file(private.join("index")) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => std::fs::remove_file(path)?,
@@ -39,8 +39,8 @@ pub(super) fn remove(private: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The objects that lie by themselves, and when they were written.
-fn loose(dir: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
+/// The objects that lie by themselves, when they were written, and their bytes on the disk.
+pub(super) fn loose(dir: &Path) -> io::Result<Vec<(PathBuf, SystemTime, u64)>> {
     let mut found = Vec::new();
     let is_hex = |name: &std::ffi::OsStr, digits: usize| {
         name.len() == digits && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
@@ -48,7 +48,8 @@ fn loose(dir: &Path) -> io::Result<Vec<(PathBuf, SystemTime)>> {
     for folder in std::fs::read_dir(dir)?.flatten().filter(|f| is_hex(&f.file_name(), 2)) {
         for entry in std::fs::read_dir(folder.path())?.flatten() {
             if is_hex(&entry.file_name(), 38) {
-                found.push((entry.path(), entry.metadata()?.modified()?));
+                let meta = entry.metadata()?;
+                found.push((entry.path(), meta.modified()?, meta.len()));
             }
         }
     }

@@ -11,6 +11,13 @@ pub fn runs(site: &Site<'_>) -> Result<Vec<Run>, Error> {
     Shelf::at(site.state).runs().map_err(|source| unreadable(site, source))
 }
 
+/// The full name of the run whose name begins with `word`, also of one that can no longer be undone.
+pub fn named(site: &Site<'_>, word: &str) -> Result<Option<String>, Error> {
+    let known = runs(site)?.into_iter().map(|run| run.run);
+    let forgotten = Shelf::at(site.state).forgotten().into_iter().rev();
+    Ok(known.chain(forgotten).find(|run| run.starts_with(word)))
+}
+
 /// Takes back what `run` changed (the newest run for `None`), as a run of its own named `new_run`.
 /// Paths edited since stay as they are and are listed as late.
 pub fn undo(site: &Site<'_>, run: Option<&str>, new_run: &str) -> Result<Applied, Error> {
@@ -34,7 +41,10 @@ fn find(site: &Site<'_>, run: &str) -> Result<Journal, Error> {
         return Err(Error::NoRun(run.to_owned()));
     }
     let found = Shelf::at(site.state).finished(run).map_err(|source| unreadable(site, source))?;
-    found.ok_or_else(|| Error::NoRun(run.to_owned()))
+    found.ok_or_else(|| match Shelf::at(site.state).forgotten().iter().any(|name| name == run) {
+        true => Error::Forgotten(run.to_owned()),
+        false => Error::NoRun(run.to_owned()),
+    })
 }
 
 fn unreadable(site: &Site<'_>, source: std::io::Error) -> Error {

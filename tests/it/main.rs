@@ -26,6 +26,7 @@ mod soak;
 mod support;
 mod sync;
 mod toolbox;
+mod upkeep;
 
 /// The parts of the soak run at small counts here.
 const FULL: bool = false;

@@ -18,6 +18,7 @@ use hands::{Hands, Outcome, Seen};
 
 use super::confined::Found;
 use super::journal::{self, Journal, Shelf};
+use super::upkeep::rules::{RUNS, UNDO};
 use crate::exit::ErrorCode;
 use crate::rel_path::RelPath;
 use crate::tree::{Change, Entry, Mode, Oid, Tree};
@@ -144,6 +145,9 @@ pub enum Error {
     /// There is nothing to undo.
     #[error("nothing to undo: no run changed files here")]
     NothingDone,
+    /// The run is too long ago.
+    #[error("run `{0}` cannot be undone any more: what that needs is kept for the last {RUNS} runs, and for {days} days", days = UNDO.as_secs() / 86_400)]
+    Forgotten(String),
     /// There is no such run to undo.
     #[error("nothing to undo: no run `{0}` changed files here")]
     NoRun(String),
@@ -154,7 +158,7 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Error::Io { .. } | Error::NoRoom { .. } => ErrorCode::HostIo,
-            Error::NothingDone | Error::NoRun(_) => ErrorCode::UndoNothing,
+            Error::NothingDone | Error::NoRun(_) | Error::Forgotten(_) => ErrorCode::UndoNothing,
             Error::Missing(_) | Error::Unfinished(_) | Error::BadRun(_) => ErrorCode::Internal,
         }
     }

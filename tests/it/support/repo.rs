@@ -24,7 +24,11 @@ impl RepoBuilder {
 
     /// The same with more arguments for `git init`.
     pub fn with(init: &[&str]) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), init)
+    }
+
+    /// The same in a folder of the caller's choice.
+    pub fn within(home: TempDir, init: &[&str]) -> Self {
         let path = home.path().canonicalize().unwrap().join("work");
         std::fs::create_dir(&path).unwrap();
         let repo = Self { _home: home, path };
