@@ -15,11 +15,13 @@ use crate::daytona::{Patience, client};
 use crate::error::Failure;
 use crate::event::{Direction, Event, Phase};
 use crate::exit::{ErrorCode, Exit};
+use crate::rel_path::RelPath;
 use crate::run::start::{self, Start};
 use crate::sync::pack::Link;
 use crate::sync::push::{self, Push, Pushed};
-use crate::tree::Oid;
+use crate::tree::{Entry, Oid};
 use crate::worktree::capture::{self, Note};
+use crate::worktree::hidden::hidden;
 use crate::worktree::{Repo, Store};
 
 /// How long another sync over there is waited out.
@@ -53,7 +55,7 @@ pub async fn send(
     let mut noted = false;
     let mut past = Past::new(cx, open, &id);
     for round in 0..ROUNDS {
-        let (to, notes) = look(cx, open).await?;
+        let (to, notes) = look(cx, open, base).await?;
         if !noted {
             noted = true;
             tell_notes(cx, &notes).await;
@@ -124,12 +126,36 @@ pub async fn send(
     Err(Failure::new(ErrorCode::SyncVerifyFailed, message).into())
 }
 
-/// Captures the worktree: its tree, and what to know about it.
-async fn look(cx: &Context, open: &Open) -> anyhow::Result<(Oid, Vec<Note>)> {
+/// Captures the worktree: its tree, and what to know about it. What the snapshot leaves out of the base although
+/// nobody removed it stays as it is over there: it is neither sent nor deleted.
+async fn look(cx: &Context, open: &Open, base: Option<Oid>) -> anyhow::Result<(Oid, Vec<Note>)> {
     let (repo, options) = (open.repo.clone(), open.capture_options(cx));
-    let captured = blocking(move || capture::capture(&repo, &options).context("read the worktree"));
-    let captured = cx.until_signal(captured).await?;
-    Ok((captured.tree, captured.notes))
+    let work = move || {
+        let captured = capture::capture(&repo, &options).context("read the worktree")?;
+        let store = Store::open(&repo)?;
+        let known = |base: &Oid| *base != captured.tree && store.has(*base);
+        let tree = match base.filter(known) {
+            Some(base) => keep_hidden(&repo, &store, base, captured.tree)?,
+            None => captured.tree,
+        };
+        Ok((tree, captured.notes))
+    };
+    cx.until_signal(blocking(work)).await
+}
+
+/// The local tree, with what it hides of the base.
+fn keep_hidden(repo: &Repo, store: &Store, base: Oid, local: Oid) -> anyhow::Result<Oid> {
+    let (base, mut tree) = (store.read_tree(base)?, store.read_tree(local)?);
+    let hidden = hidden(repo, &base, &tree)?;
+    if hidden.is_empty() {
+        return Ok(local);
+    }
+    tree.extend(hidden.into_iter().filter_map(|(path, _)| base.get_key_value(&path)).map(owned));
+    Ok(store.write_tree(&tree)?)
+}
+
+fn owned((path, entry): (&RelPath, &Entry)) -> (RelPath, Entry) {
+    (path.clone(), *entry)
 }
 
 /// Packs what leads from one tree to another.
@@ -311,7 +337,7 @@ pub async fn preview(cx: &Context, open: &Open) -> anyhow::Result<()> {
         Some(sandbox) => open.repo.base(&sandbox.id)?,
         None => None,
     };
-    let (to, notes) = look(cx, open).await?;
+    let (to, notes) = look(cx, open, base).await?;
     let push = pack(cx, open, base, to).await?;
     tell_notes(cx, &notes).await;
     tell(cx, &push, &notes).await;

@@ -6,7 +6,7 @@ use super::{Context, Summary, blocking};
 use crate::error::Failure;
 use crate::event::{Event, EventPath, FileOp};
 use crate::exit::{ErrorCode, Exit};
-use crate::worktree::{Store, apply, undo};
+use crate::worktree::{Store, apply, seed, undo};
 
 /// `sandbox-coder undo`
 pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary> {
@@ -16,12 +16,14 @@ pub async fn undo(cx: &Context, wanted: Option<&str>) -> anyhow::Result<Summary>
     let applied = blocking(move || {
         let store = Store::open(&repo)?;
         let objects = (&repo, &store);
-        with_site(&repo, &objects, |site| {
+        let applied = with_site(&repo, &objects, |site| {
             let run_of = |word: String| -> Result<String, apply::Error> {
                 Ok(undo::named(site, &word)?.unwrap_or(word))
             };
             undo::undo(site, wanted.map(run_of).transpose()?.as_deref(), &run)
-        })
+        })?;
+        seed::keep_modes(&repo, applied.changed.iter())?;
+        Ok::<_, anyhow::Error>(applied)
     })
     .await?;
     for change in &applied.changed {

@@ -9,7 +9,7 @@ use super::Error;
 use super::git::{feed, joined, must, output};
 use super::index::Index;
 use super::repo::{ObjectFormat, Repo};
-use crate::tree::Oid;
+use crate::tree::{Change, Oid};
 
 /// Makes the private index out of the user's.
 pub(super) fn seed(repo: &Repo) -> Result<(), Error> {
@@ -55,6 +55,24 @@ pub(super) fn seed(repo: &Repo) -> Result<(), Error> {
     feed("update-index", &mut add, &lines)?;
     let mut refresh = repo.private_git();
     output(refresh.args(["update-index", "-q", "--refresh"])).map(drop)
+}
+
+/// Where the disk has no executable bits only an index knows them: ours takes over those of what was written.
+pub fn keep_modes<'c>(repo: &Repo, written: impl Iterator<Item = &'c Change>) -> Result<(), Error> {
+    if repo.file_mode() {
+        return Ok(());
+    }
+    let mut lines = Vec::new();
+    for (path, after) in written.filter_map(|step| Some((&step.path, step.after?))) {
+        let head = format!("{} {} 0\t", after.mode.as_git(), after.id);
+        lines.extend_from_slice(&[head.as_bytes(), path.as_bytes(), b"\0"].concat());
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    // What lies there is read anew; the mode stays.
+    let mut add = repo.private_git();
+    feed("update-index", add.args(["update-index", "-z", "--replace", "--index-info"]), &lines)
 }
 
 /// One line of `ls-files -s -v`.

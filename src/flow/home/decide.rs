@@ -9,7 +9,8 @@ use crate::exit::ErrorCode;
 use crate::rel_path::RelPath;
 use crate::sync::merge::{self, Kind, MergePlan, Policy};
 use crate::sync::threats::{self, Held, Review};
-use crate::tree::Oid;
+use crate::tree::{Oid, Tree};
+use crate::worktree::hidden::{Hidden, hidden, lies_there};
 use crate::worktree::strangers::Strangers;
 use crate::worktree::{Repo, Store, capture};
 
@@ -46,10 +47,10 @@ pub fn decide(
 ) -> anyhow::Result<Decision> {
     repo.still_there()?;
     let store = Store::open(repo)?;
-    let captured = capture::capture(repo, capture_options).context("read the worktree")?;
+    let mut captured = capture::capture(repo, capture_options).context("read the worktree")?.tree;
     let base = store.read_tree(theirs.base)?;
-    let local =
-        if captured.tree == theirs.base { base.clone() } else { store.read_tree(captured.tree)? };
+    let mut local =
+        if captured == theirs.base { base.clone() } else { store.read_tree(captured)? };
     // What is larger is neither text to merge nor a file of settings; its beginning says so.
     let most = merge::TEXT_MAX as u64 + 1;
     let content = |id: &Oid| store.read_start(*id, most).map_err(std::io::Error::other);
@@ -59,6 +60,9 @@ pub fn decide(
     let review = threats::review(&base, &local, &theirs.claims, &content, &wanted)?.accept()?;
     if store.write_tree(&review.theirs)? != theirs.tree {
         return Err(crate::sync::Error::Inconsistent.into());
+    }
+    if captured != theirs.base && keep_hidden(repo, &base, &review.theirs, &mut local)? {
+        captured = store.write_tree(&local)?;
     }
     let strangers = Strangers::new(repo.top(), &local)?;
     let inputs = merge::Inputs {
@@ -77,7 +81,7 @@ pub fn decide(
         Some(_) if held => keep(&store, &merge::plan(inputs, by(Policy::KeepBoth))?)?,
         _ => result,
     };
-    Ok(Decision { review, plan, local: captured.tree, patched })
+    Ok(Decision { review, plan, local: captured, patched })
 }
 
 /// Stores what a plan leads to: its tree, and the contents that neither side had.
@@ -88,6 +92,25 @@ fn keep(store: &Store, plan: &MergePlan) -> anyhow::Result<Oid> {
         }
     }
     Ok(store.write_tree(&plan.result)?)
+}
+
+/// Gives the local tree what it hides of the base: that was not deleted here. What the sandbox changed meanwhile
+/// counts as unchanged here only if it can be replaced like any other file; otherwise both sides want something
+/// else. Whether anything was given.
+fn keep_hidden(repo: &Repo, base: &Tree, theirs: &Tree, local: &mut Tree) -> anyhow::Result<bool> {
+    let mut kept = Vec::new();
+    for (path, why) in hidden(repo, base, local)? {
+        let Some(entry) = base.get(&path).copied() else { continue };
+        let keep = match theirs.get(&path) {
+            Some(same) if *same == entry => true,
+            Some(_) => why == Hidden::Ignored && lies_there(repo, &path, entry)?,
+            None => false,
+        };
+        kept.extend(keep.then_some((path, entry)));
+    }
+    let any = !kept.is_empty();
+    local.extend(kept);
+    Ok(any)
 }
 
 /// The live hooks folder, if it lies in the worktree: as it is named, and where links on the way lead.

@@ -8,9 +8,10 @@ use crate::event::Phase;
 use crate::exit::{ErrorCode, Exit};
 use crate::flow::open::{Open, with_site};
 use crate::flow::{Context, blocking};
+use crate::rel_path::RelPath;
 use crate::state::record::Held;
 use crate::sync::merge::Policy;
-use crate::worktree::{Store, apply, patch};
+use crate::worktree::{Store, apply, patch, seed};
 
 /// Judges, merges and applies a verified result.
 pub async fn settle(
@@ -92,7 +93,11 @@ async fn carry_out(
         repo.still_there()?;
         let store = Store::open(&repo)?;
         let objects = (&repo, &store);
-        with_site(&repo, &objects, |site| apply::apply(site, &plan))
+        let applied = with_site(&repo, &objects, |site| apply::apply(site, &plan))?;
+        let late = |path: &RelPath| applied.late.iter().any(|late| late.step.path == *path);
+        let written = plan.steps.iter().filter(|step| !late(&step.path));
+        seed::keep_modes(&repo, written)?;
+        Ok::<_, anyhow::Error>(applied)
     })
     .await
     .context("apply the result")?;

@@ -156,3 +156,48 @@ fn what_runs_unasked_is_known_by_the_name_it_runs_under() {
     cx.run(["pull", "--allow-risky"]).exits(0);
     assert_eq!((cx.read("real/pre-commit"), cx.read("cfg/y")), ("x\n".into(), "x\n".into()));
 }
+
+#[test]
+fn what_a_snapshot_hides_is_neither_sent_nor_deleted_over_there() {
+    let cx = TestContext::new(&[("a", "1\n"), ("in/a", "1\n"), ("out/b", "1\n"), ("out/c", "1\n")]);
+    cx.write("loose.log", "1\n");
+    cx.write("secret", "1\n");
+    cx.agent("ls out; echo 1 >made.log", &[]).exits(0);
+    // Ignored since, edited since, and off the disk since.
+    cx.write(".gitignore", "*.log\nsecret\n");
+    cx.write("secret", "not for the sandbox\n");
+    cx.git(&["sparse-checkout", "set", "in"]);
+    assert!(!cx.work().join("out").exists());
+    let script = "cat loose.log made.log secret out/b out/c in/a; echo 2 >in/a";
+    let ran = cx.agent(script, &[]).exits(0);
+    assert_eq!(ran.stdout, "1\n".repeat(6));
+    assert_eq!(cx.read("secret"), "not for the sandbox\n");
+    assert_eq!(cx.run(["diff"]).exits(0).stdout, "");
+    // The agent's edits of them come home where nothing else was done here, and are conflicts otherwise.
+    cx.agent("echo 2 >>loose.log; echo 2 >>made.log; rm out/c", &[]).exits(0);
+    assert_eq!((cx.read("loose.log"), cx.read("made.log")), ("1\n2\n".into(), "1\n2\n".into()));
+    let ran = cx.agent("echo theirs >secret; echo theirs >out/b; echo 2 >a", &["--json"]).exits(81);
+    let mut paths: Vec<_> =
+        ran.of_type("conflict").iter().map(|e| e["path"].as_str().unwrap().to_owned()).collect();
+    paths.sort();
+    assert_eq!(paths, ["out/b", "secret"], "{}", ran.stdout);
+    cx.run(["pull", "--on-conflict", "theirs"]).exits(81);
+    assert_eq!(cx.read("secret"), "not for the sandbox\n", "never written over");
+    assert_eq!((cx.read("a"), cx.read("out/b")), ("2\n".into(), "theirs\n".into()));
+}
+
+#[test]
+fn modes_that_this_disk_does_not_keep_are_kept_for_the_agent() {
+    let cx = TestContext::new(&[("a", "1\n"), ("b", "1\n"), ("run", "1\n")]);
+    cx.git(&["update-index", "--chmod=+x", "run"]);
+    cx.git(&["config", "core.fileMode", "false"]);
+    let script =
+        "test -x run; chmod +x a; chmod -x run; echo 1 >tool; chmod +x tool; echo 2 >b; chmod +x b";
+    cx.agent(script, &[]).exits(0);
+    assert_eq!((cx.read("tool"), cx.read("b")), ("1\n".into(), "2\n".into()));
+    cx.write("a", "2\n");
+    cx.write("tool", "2\n");
+    let ran = cx.agent("cat a tool; test -x a -a -x tool -a -x b -a ! -x run", &[]).exits(0);
+    assert_eq!(ran.stdout, "2\n2\n");
+    assert_eq!(cx.run(["diff"]).exits(0).stdout, "");
+}
