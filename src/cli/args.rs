@@ -83,11 +83,16 @@ pub fn layer(matches: &ArgMatches) -> Layer {
     layer
 }
 
+/// Switches that may stand before the command and take no value.
+const SWITCHES: [&str; 7] = ["--json", "--raw", "--quiet", "-q", "--verbose", "-v", "--debug"];
+
+fn text(word: &OsString) -> String {
+    word.to_str().unwrap_or_default().to_owned()
+}
+
 /// Puts in the word a bare prompt leaves out: `sandbox-coder "fix it"` means `run`, `--pull` means `pull`.
 pub fn complete(mut words: Vec<OsString>, commands: &[&str]) -> Vec<OsString> {
-    let switches = ["--json", "--raw", "--quiet", "-q", "--verbose", "-v", "--debug"];
-    let text = |w: &OsString| w.to_str().unwrap_or_default().to_owned();
-    let Some(first) = words.iter().skip(1).map(text).find(|w| !switches.contains(&w.as_str()))
+    let Some(first) = words.iter().skip(1).map(text).find(|w| !SWITCHES.contains(&w.as_str()))
     else {
         return words;
     };
@@ -105,13 +110,32 @@ pub fn complete(mut words: Vec<OsString>, commands: &[&str]) -> Vec<OsString> {
     words
 }
 
-/// A single word that looks like a misspelt command is more likely that than a prompt.
-pub fn misspelt(prompt: &str, commands: &[&str]) -> Option<String> {
-    if prompt.contains(char::is_whitespace) {
+/// A misspelt command in the place of one, and the command that is meant. A prompt that begins like that is a
+/// prompt where `run`, `--`, a quoted sentence or an option before it says so.
+pub fn slip(words: &[OsString], commands: &[&str]) -> Option<(String, String)> {
+    let typed: Vec<String> =
+        words.iter().skip(1).map(text).skip_while(|w| SWITCHES.contains(&w.as_str())).collect();
+    let (first, behind) = typed.split_first()?;
+    if first.starts_with('-') || first == "help" || commands.contains(&first.as_str()) {
         return None;
     }
-    let scored = commands.iter().map(|c| (strsim::jaro_winkler(prompt, c), *c));
-    scored.filter(|(s, _)| *s > 0.84).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c.to_owned())
+    let alone = behind.iter().all(|word| word.starts_with('-'));
+    misspelt(first, alone, commands).map(|meant| (first.clone(), meant))
+}
+
+/// The command that a word is a misspelling of. `alone`, it hardly makes a prompt; with others behind it, it has to
+/// be closer: one slip in a short word, two in one of six letters or more.
+fn misspelt(word: &str, alone: bool, commands: &[&str]) -> Option<String> {
+    if word.contains(char::is_whitespace) {
+        return None;
+    }
+    let slips = if word.chars().count() < 6 { 1 } else { 2 };
+    let meant = |command: &&&str| match alone {
+        true => strsim::jaro_winkler(word, command) > 0.84,
+        false => strsim::osa_distance(word, command) <= slips,
+    };
+    let near = commands.iter().filter(meant);
+    near.min_by_key(|command| strsim::osa_distance(word, command)).map(|c| (*c).to_owned())
 }
 
 #[cfg(test)]
@@ -147,9 +171,34 @@ mod tests {
 
     #[test]
     fn a_misspelt_command_is_noticed() {
-        let commands = ["status", "snapshot", "doctor", "stop"];
-        assert_eq!(misspelt("stauts", &commands).as_deref(), Some("status"));
-        assert_eq!(misspelt("refactor", &commands), None);
-        assert_eq!(misspelt("fix the status page", &commands), None);
+        let commands = ["status", "snapshot", "doctor", "stop", "run", "rm", "logs", "man", "pull"];
+        let meant = |line: &[&str]| {
+            let words = std::iter::once(&"sandbox-coder").chain(line).map(OsString::from);
+            slip(&words.collect::<Vec<_>>(), &commands).map(|(_, meant)| meant)
+        };
+        for (line, expected) in [
+            (&["stauts"][..], "status"),
+            (&["--json", "statsu", "now"], "status"),
+            (&["snapshto", "list"], "snapshot"),
+            (&["log", "-f", "abc"], "logs"),
+            (&["stauts", "--json"], "status"),
+        ] {
+            assert_eq!(meant(line).as_deref(), Some(expected), "{line:?}");
+        }
+        for prompt in [
+            &["refactor"][..],
+            &["fix the status page"],
+            &["statsu now"],
+            &["make", "it", "faster"],
+            &["show", "me", "the", "way"],
+            &["push", "the", "button"],
+            &["do", "it"],
+            &["run", "statsu", "now"],
+            &["--", "statsu", "now"],
+            &["--session", "s", "statsu", "now"],
+            &["status", "now"],
+        ] {
+            assert_eq!(meant(prompt), None, "{prompt:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ pub mod generate;
 mod lists;
 mod runs;
 mod serve;
+mod stdin;
 pub mod tree;
 
 use std::ffi::OsString;
@@ -33,18 +34,22 @@ pub fn main() -> ExitCode {
     }
     let names = tree::names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let words = args::complete(std::env::args_os().collect(), &names);
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some((word, meant)) = args::slip(&words, &names) {
+        return ExitCode::from(tell_usage(misspelt(&word, &meant), &words));
+    }
+    let words = args::complete(words, &names);
     match tree::command().try_get_matches_from(&words) {
-        Ok(matches) => ExitCode::from(dispatch(&matches, &names)),
+        Ok(matches) => ExitCode::from(dispatch(&matches)),
         Err(error) => ExitCode::from(refused(&error, &words)),
     }
 }
 
 /// One line for each command.
-fn dispatch(matches: &ArgMatches, names: &[&str]) -> u8 {
+fn dispatch(matches: &ArgMatches) -> u8 {
     let (name, args) = matches.subcommand().expect("a command is required");
     match name {
-        "run" => runs::run(args, names),
+        "run" => runs::run(args),
         "exec" => runs::exec(args),
         "pull" => runs::pull(args),
         "attach" => runs::attach(args),
@@ -89,13 +94,25 @@ fn refused(error: &clap::Error, words: &[OsString]) -> u8 {
         }
         _ => {}
     }
-    let diagnosis = wrong_words(error);
+    tell_usage(wrong_words(error), words)
+}
+
+/// Tells what is wrong with the words of this invocation, which nobody has parsed.
+fn tell_usage(diagnosis: crate::error::Diagnosis, words: &[OsString]) -> u8 {
     if words.iter().any(|w| w == "--json") {
         fail_json(diagnosis);
     } else {
         ui::terminal::err(&diagnosis.text(ui::terminal::colour()));
     }
     Exit::Usage.code()
+}
+
+fn misspelt(word: &str, meant: &str) -> crate::error::Diagnosis {
+    let mut diagnosis = crate::error::Diagnosis::usage(format!("there is no command `{word}`"));
+    diagnosis.hint = format!(
+        "did you mean `sandbox-coder {meant}`? as a prompt, `sandbox-coder run {word} …` takes it"
+    );
+    diagnosis
 }
 
 /// The parser's refusal in our form: what is wrong in one line, what is accepted as the hint.

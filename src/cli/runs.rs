@@ -1,7 +1,7 @@
 //! Commands that report as they go: run, exec, pull, attach, logs, undo.
 
 use std::future::Future;
-use std::io::{IsTerminal, Read};
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::stdin::{self, Piped};
 use super::{cwd, fail, output_options, resolve, runtime, start_logging};
 use crate::error::{Failure, diagnose};
 use crate::event::Event;
@@ -21,8 +22,8 @@ use crate::ui;
 use crate::worktree::Repo;
 
 /// `run`
-pub fn run(args: &ArgMatches, names: &[&str]) -> u8 {
-    let prompt = match prompt(args, names) {
+pub fn run(args: &ArgMatches) -> u8 {
+    let prompt = match prompt(args) {
         Ok(prompt) => prompt,
         Err(error) => return fail(args, &error),
     };
@@ -37,11 +38,16 @@ pub fn run(args: &ArgMatches, names: &[&str]) -> u8 {
 pub fn exec(args: &ArgMatches) -> u8 {
     let argv =
         args.get_many::<std::ffi::OsString>("command").into_iter().flatten().cloned().collect();
-    let stdin = if args.get_flag("stdin") { all_stdin() } else { piped_stdin() };
+    let piped = if args.get_flag("stdin") { stdin::to_its_end() } else { stdin::piped() };
+    let (stdin, unheard) = match piped {
+        Piped::Nothing => (None, false),
+        Piped::Bytes(bytes) => (Some(bytes), false),
+        Piped::Silent => (None, true),
+    };
     let tty = args.get_flag("tty");
     let typed = tty && stdin.is_none() && !output_options(args).json && flow::converse::possible();
-    let request =
-        flow::exec::Request { argv, tty, typed, no_sync: args.get_flag("no-sync"), stdin };
+    let no_sync = args.get_flag("no-sync");
+    let request = flow::exec::Request { argv, tty, typed, no_sync, stdin, unheard };
     report(args, |cx| async move { flow::exec::exec(&cx, request).await })
 }
 
@@ -229,7 +235,7 @@ async fn listen(
 }
 
 /// The prompt from wherever it is given. Only `-` and a file may hold more than a few words.
-fn prompt(args: &ArgMatches, names: &[&str]) -> anyhow::Result<Vec<u8>> {
+fn prompt(args: &ArgMatches) -> anyhow::Result<Vec<u8>> {
     let prompt = match args.get_one::<String>("prompt-file") {
         Some(file) => {
             std::fs::read(file).with_context(|| format!("read the prompt from `{file}`"))?
@@ -249,12 +255,6 @@ fn prompt(args: &ArgMatches, names: &[&str]) -> anyhow::Result<Vec<u8>> {
                         .context("read the prompt from standard input")?;
                     text
                 }
-                [word] if super::args::misspelt(word, names).is_some() => {
-                    let meant = super::args::misspelt(word, names).unwrap_or_default();
-                    let failure = Failure::new(ErrorCode::Usage, format!("there is no command `{word}`"))
-                        .hint(format!("did you mean `sandbox-coder {meant}`? as a prompt, write it as `sandbox-coder run --prompt-file -` or with more words"));
-                    return Err(failure.into());
-                }
                 words => words.join(" ").into_bytes(),
             }
         }
@@ -263,27 +263,4 @@ fn prompt(args: &ArgMatches, names: &[&str]) -> anyhow::Result<Vec<u8>> {
         return Err(Failure::new(ErrorCode::EmptyPrompt, "the prompt is empty").into());
     }
     Ok(prompt)
-}
-
-/// Standard input, if something was piped in. Callers often leave a pipe open that never says anything;
-/// such a one counts as nothing after [`STDIN_PATIENCE`], so that nobody waits for an end that never comes.
-fn piped_stdin() -> Option<Vec<u8>> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return None;
-    }
-    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-    let ready = poll(&mut fds, Some(&STDIN_PATIENCE)).is_ok_and(|n| n > 0);
-    if ready { all_stdin() } else { None }
-}
-
-const STDIN_PATIENCE: rustix::event::Timespec =
-    rustix::event::Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
-
-/// Standard input to its end. An empty or closed one is none.
-fn all_stdin() -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::io::stdin().read_to_end(&mut bytes).ok()?;
-    (!bytes.is_empty()).then_some(bytes)
 }

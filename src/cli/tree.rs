@@ -71,7 +71,7 @@ fn run() -> Command {
 fn exec() -> Command {
     let command = Command::new("exec")
         .about("Run any command in the worktree's sandbox, with the same journey of the files")
-        .after_help("The exit code is the command's own, unless something of ours failed: the `done` line tells both.\nStandard input is passed on if something is piped in; `--stdin` waits for its end however long it takes.\nWith `--tty` on a terminal every key goes to the command, Ctrl-C too; `~.` at the beginning of a line ends it from here.")
+        .after_help("The exit code is the command's own, unless something of ours failed: the `done` line tells both.\nStandard input is passed on if something is piped in; the program before the `|` is waited for. A pipe that somebody merely left open and that says nothing is not passed on, and a warning says so; `--stdin` waits for any.\nWith `--tty` on a terminal every key goes to the command, Ctrl-C too; `~.` at the beginning of a line ends it from here.")
         .arg(Arg::new("stdin").short('i').long("stdin").action(ArgAction::SetTrue).help("Wait for standard input to end and pass it on"))
         .arg(Arg::new("no-sync").long("no-sync").action(ArgAction::SetTrue).help_heading("Files").help("Neither send nor fetch; any number may run side by side"))
         .arg(Arg::new("tty").short('t').long("tty").action(ArgAction::SetTrue).help("Give the command a terminal, yours if you are at one; what is said at yours is not recorded"))

@@ -32,24 +32,26 @@ impl Wanted {
         Some(Self { id, places: conversations::places(kind, &given) })
     }
 
-    /// Without the worktree's sandbox there is no conversation.
+    /// Without the worktree's sandbox there is no conversation, and none is made for it.
     pub async fn refuse_without_sandbox(
         &self,
         cx: &Context,
         open: &Open,
         service: &Service,
     ) -> anyhow::Result<()> {
-        if cx.config.fresh {
-            let hint = "leave out `--fresh`, or leave out `--session`";
-            return self.refuse(open, Some(hint));
-        }
-        let remembered =
-            open.record.sandbox.as_ref().is_some_and(|r| r.provider == service.provider);
-        let asking = sandbox::existing(cx, open, service);
-        if remembered || cx.until_signal(asking).await?.is_some() {
+        let found = cx.until_signal(sandbox::existing(cx, open, service)).await?;
+        if found.is_some() {
             return Ok(());
         }
-        self.refuse(open, None)
+        let message = match &open.record.sandbox {
+            Some(record) if record.provider == service.provider => format!(
+                "sandbox `{}` is gone, and with it the conversation `{}`",
+                record.name, self.id
+            ),
+            _ => return self.refuse(open),
+        };
+        let hint = "leave out `--session` to begin anew in a new sandbox";
+        Err(Failure::new(ErrorCode::AgentNoSession, message).hint(hint).into())
     }
 
     /// Looks whether it is in the sandbox, along with whether something else works there.
@@ -60,7 +62,7 @@ impl Wanted {
         ready: &Ready,
     ) -> anyhow::Result<()> {
         if ready.origin == Origin::Created {
-            return self.refuse(open, None);
+            return self.refuse(open);
         }
         let ours = known(open, Some(&ready.sandbox.id))?.contains(&self.id);
         let question = self.places.filter(|_| !ours);
@@ -77,13 +79,13 @@ impl Wanted {
         match (look.living, look.kept) {
             (Some(record), _) => Err(safety::busy(&record)),
             // Not ours, and not there. Where nobody can tell, the agent will.
-            (None, Some(false)) => self.refuse(open, None),
+            (None, Some(false)) => self.refuse(open),
             (None, _) => Ok(()),
         }
     }
 
-    /// Fails, and names the conversations that there are unless there is a better hint.
-    fn refuse(&self, open: &Open, hint: Option<&str>) -> anyhow::Result<()> {
+    /// Fails, and names the conversations that there are.
+    fn refuse(&self, open: &Open) -> anyhow::Result<()> {
         let message = match known(open, None)?.contains(&self.id) {
             true => format!("the sandbox that held the conversation `{}` is gone", self.id),
             false => format!("no conversation `{}` is known in this worktree's sandbox", self.id),
@@ -94,10 +96,9 @@ impl Wanted {
             None => BTreeSet::new(),
         };
         let known: Vec<String> = there.into_iter().collect();
-        Err(match hint {
-            Some(hint) => failure.hint(hint),
-            None if known.is_empty() => failure,
-            None => failure.hint(format!("known are: {}", known.join(", "))),
+        Err(match known.is_empty() {
+            true => failure,
+            false => failure.hint(format!("known are: {}", known.join(", "))),
         }
         .into())
     }

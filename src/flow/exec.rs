@@ -35,6 +35,8 @@ pub struct Request {
     pub no_sync: bool,
     /// What was piped in.
     pub stdin: Option<Vec<u8>>,
+    /// Standard input is open and said nothing: the command gets none of it.
+    pub unheard: bool,
 }
 
 /// `sandbox-coder exec`
@@ -44,6 +46,11 @@ pub async fn exec(cx: &Context, request: Request) -> anyhow::Result<Summary> {
     cx.told().not_started = true;
     let name = open.sandbox_name(cx);
     open.announce(cx, "exec", &name, None).await;
+    if request.unheard {
+        let message = "standard input is open and says nothing: the command gets none of it";
+        let hint = "`--stdin` waits for it, `</dev/null` says that there is none";
+        cx.reporter.warn("exec.stdin", message, Some(hint.into())).await;
+    }
     let mut env = lent::given_variables(cx)?;
     let typed = request.typed;
     if typed && !env.iter().any(|(name, _)| name == "TERM") {

@@ -16,8 +16,9 @@ use super::start::{COLUMNS, ROWS, with_worktree};
 use super::{Context, Summary, finish, lent, setup};
 use crate::agent::credentials::Credentials;
 use crate::agent::{Kind, Launch, LaunchRequest, Parser, launch};
+use crate::error::Failure;
 use crate::event::{AgentState, Event, Phase};
-use crate::exit::Exit;
+use crate::exit::{ErrorCode, Exit};
 use crate::run::start::{self, RunSpec, What};
 use crate::run::{Offsets, RunRef};
 use crate::state::{RunKind, RunRecord};
@@ -103,6 +104,13 @@ pub async fn run(cx: &Context, request: Request) -> anyhow::Result<Summary> {
 
 /// What can be refused before anything is touched.
 fn check_request(cx: &Context, kind: Kind, request: &Request) -> anyhow::Result<()> {
+    if let Some(session) = request.session.as_ref().filter(|_| cx.config.fresh) {
+        let message = format!(
+            "`--fresh` begins with a new sandbox, and the conversation `{session}` is kept in the present one"
+        );
+        let hint = "leave out `--fresh` to go on with it, or `--session` to begin anew";
+        return Err(Failure::new(ErrorCode::Usage, message).hint(hint).into());
+    }
     let mut probe = LaunchRequest::new(kind, "/w", "/p");
     probe.model.clone_from(&cx.config.model);
     probe.session.clone_from(&request.session);

@@ -54,6 +54,18 @@ fn mistakes_get_one_line_a_hint_and_their_exit_code() {
 
     let (error, hint) = told(&cx.run(["stauts"]).exits(2));
     assert!(error.contains("no command `stauts`") && hint.contains("status"), "{error} / {hint}");
+    let (error, hint) = told(&cx.run(["statsu", "now"]).exits(2));
+    assert!(error.contains("no command `statsu`"), "{error}");
+    assert!(hint.contains("`sandbox-coder run statsu …`"), "{hint}");
+    assert_eq!(cx.run(["--json", "statsu", "now"]).exits(2).of_type("error")[0]["code"], "usage");
+    for prompt in [["run", "statsu", "now"], ["--", "statsu", "now"]] {
+        let script = ["--agent-command", "cat"];
+        let words = match prompt[0] {
+            "run" => [&["run"], &script[..], &prompt[1..]].concat(),
+            _ => [&script[..], &prompt[..]].concat(),
+        };
+        assert_eq!(cx.run(words).exits(0).stdout.trim_end(), "statsu now");
+    }
 
     let ran = cx.run(["run", "--agent", "clippy", "fix it"]).exits(2);
     assert!(ran.stderr.contains("possible values: opencode, claude"), "{}", ran.stderr);

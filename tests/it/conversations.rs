@@ -2,6 +2,7 @@
 
 use crate::lent::{run, with_claude};
 use crate::support::context::{Ran, TestContext, ran};
+use crate::support::server::{KEY, TestServer};
 
 const FIRST: &str = "11111111-1111-4111-8111-111111111111";
 const BY_HAND: &str = "22222222-2222-4222-8222-222222222222";
@@ -59,11 +60,32 @@ fn a_conversation_nobody_had_is_refused_before_anything_is_sent() {
     assert_eq!(session_of(&go_on(&cx, FIRST, &[]).exits(0)), FIRST);
 
     // With the sandbox goes the conversation.
-    refused(go_on(&cx, FIRST, &["--fresh"]));
+    let fresh = go_on(&cx, FIRST, &["--fresh"]).exits(2);
+    assert_eq!(fresh.of_type("error")[0]["code"], "usage");
+    assert!(fresh.of_type("sandbox").is_empty(), "{fresh:?}");
     inside("test -e ~/.claude/projects/w").exits(0);
     cx.run(["rm", "--force"]).exits(0);
     let gone = refused(go_on(&cx, FIRST, &[]));
     assert!(gone.of_type("error")[0]["message"].as_str().unwrap().contains("is gone"), "{gone:?}");
+}
+
+#[test]
+fn a_conversation_whose_sandbox_vanished_unseen_is_refused_and_no_other_sandbox_is_made() {
+    let mut cx = with_claude(CLAUDE);
+    let server = TestServer::start();
+    cx.set("DAYTONA_API_KEY", KEY);
+    cx.set("DAYTONA_API_URL", &server.api_url);
+    let name = |ran: &Ran| ran.of_type("sandbox")[0]["name"].as_str().unwrap().to_owned();
+    let made = name(&cx.run(["exec", "--json", "--", "true"]).exits(0));
+    // Removed from elsewhere: nobody tells this worktree.
+    let elsewhere = ["rm", "--force", &made];
+    ran(cx.command(elsewhere).current_dir(cx.root().join("home"))).exits(0);
+    let gone = refused(go_on(&cx, FIRST, &[]));
+    let error = &gone.of_type("error")[0];
+    assert!(error["message"].as_str().unwrap().contains(&made), "{error}");
+    assert!(error["hint"].as_str().unwrap().contains("--session"), "{error}");
+    let there = cx.run(["ls", "--json"]).exits(0).stdout;
+    assert!(!there.contains(&made), "{there}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod fuzzed;
 mod jail;
 mod journeys;
 mod lent;
+mod piped;
 mod recordings;
 mod runs;
 mod server;
