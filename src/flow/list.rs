@@ -231,7 +231,11 @@ pub async fn remove(cx: &Context, wanted: Option<&str>, force: bool) -> anyhow::
     }
     if let Some(mut open) = mine {
         open.record.sandbox = None;
-        held::let_go(&mut open, &found.id)?;
+        let remembered = held::let_go(&mut open, &found.id);
+        // It is deleted, and that is found out by the next command, too: a full disk is no reason to say otherwise.
+        if !force {
+            remembered?;
+        }
     }
     Ok(found.name)
 }

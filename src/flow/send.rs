@@ -161,7 +161,11 @@ fn owned((path, entry): (&RelPath, &Entry)) -> (RelPath, Entry) {
 /// Packs what leads from one tree to another.
 async fn pack(cx: &Context, open: &Open, from: Option<Oid>, to: Oid) -> anyhow::Result<Push> {
     let (repo, link) = (open.repo.clone(), link(&cx.config.provider));
-    cx.until_signal(blocking(move || plan(&repo, &Store::open(&repo)?, from, to, link))).await
+    let pack = move || {
+        // An object may have been the user's and gone with a `git gc` there: the next capture stores it here.
+        plan(&repo, &Store::open(&repo)?, from, to, link).inspect_err(|_| capture::forget(&repo))
+    };
+    cx.until_signal(blocking(pack)).await
 }
 
 /// A sandbox on this machine is as near as its disk; any other is taken for one behind a slow uplink.

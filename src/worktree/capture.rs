@@ -70,6 +70,22 @@ impl Note {
 
 /// Takes the snapshot.
 pub fn capture(repo: &Repo, options: &Options) -> Result<Capture, Error> {
+    match take(repo, options) {
+        // Objects that are the user's vanish when git tidies up there; the files still have their bytes.
+        Err(Error::Git { what: "write-tree", words }) if words.contains("invalid object") => {
+            forget(repo);
+            take(repo, options)
+        }
+        taken => taken,
+    }
+}
+
+/// Forgets what is known of the files: the next capture reads them all, and stores what is missing.
+pub fn forget(repo: &Repo) {
+    let _ = std::fs::remove_file(repo.private_dir().join("index"));
+}
+
+fn take(repo: &Repo, options: &Options) -> Result<Capture, Error> {
     const TRIES: usize = 3;
     let globs = Globs::new(options)?;
     repo.prepare()?;

@@ -269,6 +269,31 @@ fn what_the_users_repository_drops_is_still_here() {
 }
 
 #[test]
+fn a_file_whose_content_only_the_users_repository_had_is_read_again() {
+    let ground = Ground::after(0);
+    let store = Store::open(&ground.repo).unwrap();
+    let lost = |tree| {
+        let entries = store.read_tree(tree).unwrap();
+        entries.values().filter(|entry| !store.has(entry.id)).count()
+    };
+    // Git notices when something changed beside it. Where nothing did, whoever misses it forgets the index.
+    let beside = || std::fs::write(ground.user.at("beside"), "new").unwrap();
+    let missed = || capture::forget(&ground.repo);
+    for (content, heal) in [("one", &beside as &dyn Fn()), ("two", &missed)] {
+        ground.user.file("staged", format!("{content}, staged and never committed"));
+        ground.user.git(&["add", "staged"]);
+        let lock = ground.repo.lock("run", PATIENCE).unwrap();
+        let tree = capture(&ground.repo);
+        ground.user.git(&["reset", "-q"]);
+        ground.user.git(&["gc", "-q", "--prune=now"]);
+        assert_eq!((capture(&ground.repo), lost(tree)), (tree, 1), "{content}");
+        heal();
+        assert_eq!((lost(capture(&ground.repo)), lost(tree)), (0, 0), "{content}");
+        drop(lock);
+    }
+}
+
+#[test]
 fn a_worktree_that_is_gone_takes_its_folder_along_unless_something_waits() {
     let ground = Ground::after(0);
     let linked = |name: &str| {

@@ -137,6 +137,7 @@ impl Life {
         let held = shelf.find_mut(key).ok_or_else(|| Problem::no_sandbox(key))?;
         let step = registry::judge(held.record.state, ask, held.record.is_ephemeral())?;
         if let Move::To(state) = step {
+            let before = (held.record.clone(), held.socket.clone());
             self.move_to(held, state);
             match state {
                 State::Destroying => {
@@ -146,7 +147,19 @@ impl Life {
                 State::Starting => held.record.token = access::random(32),
                 _ => {}
             }
-            self.store.save(&held.record)?;
+            match self.store.save(&held.record) {
+                // A full disk is what a sandbox may be deleted for.
+                Err(err) if state == State::Destroying => {
+                    tracing::warn!(%err, key, "a record could not be saved");
+                }
+                Err(err) => {
+                    // Nobody carries it out, and so it can be asked for again.
+                    (held.record, held.socket) = before;
+                    self.tell(&held.record, Some(state));
+                    return Err(err.into());
+                }
+                Ok(()) => {}
+            }
         }
         Ok((held.record.clone(), step))
     }

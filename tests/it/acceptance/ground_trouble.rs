@@ -196,6 +196,34 @@ fn a_full_state_folder_loses_nothing() {
 }
 
 #[test]
+fn a_sandbox_is_removed_to_make_room_on_a_full_disk() {
+    let mut cx = TestContext::new(&[("a", "1\n")]);
+    cx.set("SANDBOX_CODER_ISOLATION", "none");
+    // The records of both sides and the sandbox's files.
+    std::fs::create_dir(cx.root().join("state")).unwrap();
+    let Some(disk) = SmallDisk::over(&cx.root().join("state"), "size=4m") else { return };
+    let _ = ran(&mut disk.inside(&agent(&cx, "echo 2 >a", &[]))).exits(0);
+    let server = std::fs::read_to_string(disk.path("local/server.json")).unwrap();
+    let _server = Ended(serde_json::from_str::<serde_json::Value>(&server).unwrap()["pid"].clone());
+    disk.fill(0);
+    let refused = ran(&mut disk.inside(&cx.command(["stop"])));
+    assert_ne!(refused.code, 0, "nothing can be noted");
+    let _ = ran(&mut disk.inside(&cx.command(["rm", "--force"]))).exits(0);
+    let left = ran(&mut disk.inside(&cx.command(["ls"]))).exits(0);
+    assert_eq!(left.stdout, "no sandboxes\n");
+}
+
+/// Ends a process with the test.
+struct Ended(serde_json::Value);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let pid = self.0.as_i64().and_then(|pid| rustix::process::Pid::from_raw(pid as i32));
+        let _ = rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM);
+    }
+}
+
+#[test]
 fn a_worktree_that_turned_read_only_is_left_alone() {
     let (cx, _server) = ground(&[("a", "1\n")]);
     let Some(disk) = on_small_disk(&cx, "size=8m") else { return };
