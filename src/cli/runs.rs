@@ -182,10 +182,13 @@ async fn tell_end(
                 diagnosis.hint =
                     "the local server went away; the next command starts it again".into();
             }
-            if told.not_started
-                && matches!(diagnosis.code, ErrorCode::RunInterrupted | ErrorCode::RunTerminated)
-            {
+            let left = [ErrorCode::RunInterrupted, ErrorCode::RunTerminated, ErrorCode::RunHangup];
+            if told.not_started && left.contains(&diagnosis.code) {
                 diagnosis.hint = "nothing was started; the same command begins anew".into();
+            } else if diagnosis.code == ErrorCode::RunHangup
+                && told.resume.get(1).is_some_and(|word| word == "pull")
+            {
+                diagnosis.hint = "`sandbox-coder pull` fetches what is not here yet".into();
             }
             let exit = diagnosis.exit();
             reporter.event(Event::Error(Box::new(diagnosis.event()))).await;

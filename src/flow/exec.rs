@@ -142,7 +142,9 @@ fn conclude(
         }
         _ => {
             let code = judged.code.unwrap_or(ErrorCode::Internal);
-            Err(Failure::new(code, judged.message.clone()).into())
+            let mut failure = Failure::new(code, judged.message.clone());
+            failure.hint = (code == ErrorCode::RunHangup).then(|| finish::WENT_TOO.into());
+            Err(failure.into())
         }
     }
 }

@@ -15,6 +15,10 @@ use crate::state::RunRecord;
 use crate::wire::sandbox::SandboxState;
 use crate::worktree::upkeep;
 
+/// The hint of a run that is over because somebody's terminal went away; others go on without one.
+pub const WENT_TOO: &str =
+    "the run ended with it or was never started; `sandbox-coder pull` fetches what there is";
+
 /// A run that has ended, however.
 pub struct Ended {
     /// How.
@@ -128,6 +132,9 @@ fn conclude(
     failure.tail = verdict.map(|v| v.tail.clone()).unwrap_or_default();
     if all_here && matches!(code, ErrorCode::RunInterrupted | ErrorCode::RunTerminated) {
         failure.hint = Some("what the agent did until then is here".into());
+    }
+    if code == ErrorCode::RunHangup {
+        failure.hint = Some(WENT_TOO.into());
     }
     Err(failure.into())
 }

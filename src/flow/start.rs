@@ -49,30 +49,64 @@ pub async fn with_worktree(
     if let Some(ahead) = ahead {
         cx.later(follow::LAST, ahead.close());
     }
-    // A start whose answer was lost, or that is still on its way: remember what is true, and if we were asked
-    // to leave see to it that nothing works on unseen.
     let run = RunRef::of(&ready.home, &cx.run);
-    let started = match cx.signals.seen().filter(|s| *s != Signal::Hangup) {
-        Some(signal) => {
-            let off = called_off(cx, ready, &run, follow::stop_of(signal)).await;
-            let mut told = cx.told();
-            told.not_started = off;
-            if off {
+    match fate(cx, ready, &run).await {
+        Fate::Never => {
+            if cx.signals.seen().is_some() {
+                let mut told = cx.told();
+                told.not_started = true;
                 told.resume.clear();
             }
-            !off
+            record.ended_at = Some(super::now());
+            record.exit = Some(crate::error::diagnose(&failure).exit().code());
+            open.memory.save_run(record)?;
+            Err(failure)
         }
-        None => {
-            let look = crate::run::state(&ready.toolbox, &run);
-            matches!(tokio::time::timeout(cx.config.grace / 2, look).await, Ok(Ok(state)) if state.started)
+        Fate::Started => Err(failure),
+        Fate::Unknown => {
+            let message = "the terminal went away while the run was being started";
+            let hint =
+                format!("`sandbox-coder attach {}` tells whether it was, and follows it", cx.run);
+            Err(Failure::new(ErrorCode::RunHangup, message).hint(hint).into())
         }
-    };
-    if !started {
-        record.ended_at = Some(super::now());
-        record.exit = Some(crate::error::diagnose(&failure).exit().code());
-        open.memory.save_run(record)?;
     }
-    Err(failure)
+}
+
+/// What becomes of a start whose answer was lost, or that is still on its way.
+enum Fate {
+    Never,
+    /// It happened, or may have for all that is known.
+    Started,
+    /// Nobody says, and nobody is asked to end it.
+    Unknown,
+}
+
+/// Remembers what is true. If we were asked to leave, nothing works on unseen; when merely our terminal went away,
+/// what was started goes on.
+async fn fate(cx: &Context, ready: &Ready, run: &RunRef) -> Fate {
+    let patience = cx.config.grace / 2;
+    match cx.signals.seen() {
+        Some(Signal::Hangup) => {
+            let asking = start::call_off(&ready.toolbox, run, Stop::Hangup);
+            match tokio::time::timeout(patience, asking).await {
+                Ok(Ok(true)) => Fate::Never,
+                Ok(Ok(false)) => Fate::Started,
+                _ => Fate::Unknown,
+            }
+        }
+        Some(signal) => match called_off(cx, ready, run, follow::stop_of(signal)).await {
+            true => Fate::Never,
+            false => Fate::Started,
+        },
+        None => {
+            let look = crate::run::state(&ready.toolbox, run);
+            match tokio::time::timeout(patience, look).await {
+                Ok(Ok(state)) if !state.started => Fate::Never,
+                // Without an answer the record stays open, and the next command asks again.
+                _ => Fate::Started,
+            }
+        }
+    }
 }
 
 /// Whether a start that may still be on its way will surely never happen. A run that was started is ended.

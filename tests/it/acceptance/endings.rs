@@ -79,6 +79,12 @@ impl Drop for Frozen {
 
 #[test]
 fn a_start_that_is_still_on_its_way_when_a_signal_comes_never_happens() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::HUP, 129)] {
+        called_off(signal, code);
+    }
+}
+
+fn called_off(signal: Signal, code: i32) {
     let mut cx = TestContext::new(&[("a", "1\n")]);
     let server = TestServer::start();
     let (on_its_way, seen) = mpsc::channel();
@@ -103,8 +109,8 @@ fn a_start_that_is_still_on_its_way_when_a_signal_comes_never_happens() {
 
     let run = agent(&cx, "echo never-started >a", &["--grace", "30"]);
     seen.recv().unwrap();
-    run.signal(Signal::INT);
-    let ran = run.end().exits(130);
+    run.signal(signal);
+    let ran = run.end().exits(code);
     one_done(&ran);
     let error = &ran.of_type("error")[0];
     assert_eq!(error["hint"], "nothing was started; the same command begins anew");
@@ -113,7 +119,8 @@ fn a_start_that_is_still_on_its_way_when_a_signal_comes_never_happens() {
     release.send(()).unwrap();
     let late = answered.recv().unwrap();
     assert!(late.contains("run-started before"), "{late}");
-    let again = cx.run(["attach", "--json"]).exits(130);
+    let again = cx.run(["attach", "--json"]).exits(code);
+    assert!(!again.stdout.contains("the run goes on"), "{}", again.stdout);
     assert!(again.of_type("agent_output").is_empty(), "{}", again.stdout);
     assert_eq!(cx.read("a"), "1\n");
 }
