@@ -1,5 +1,6 @@
 //! Objects of the private repository: blobs and trees, never commits.
 
+use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use flate2::read::ZlibDecoder;
-use git2::{ObjectType, Odb, Repository};
+use git2::{ObjectType, Odb, OdbObject, Repository};
 use sha1::{Digest, Sha1};
 
 use super::bulk::Bulk;
@@ -113,20 +114,7 @@ impl Store {
 
     /// A whole blob. For blobs that may be large use [`Store::copy_blob`].
     pub fn read_blob(&self, id: Oid) -> Result<Vec<u8>, Error> {
-        self.read_checked(id, ObjectType::Blob)
-    }
-
-    /// An object's bytes, if they are what its id says.
-    fn read_checked(&self, id: Oid, kind: ObjectType) -> Result<Vec<u8>, Error> {
-        let odb = self.odb()?;
-        let object = odb.read(raw(id))?;
-        // What is of another kind has another hash.
-        let mut hash = Sha1::new_with_prefix(format!("{kind} {}\0", object.len()));
-        hash.update(object.data());
-        if id != Oid(hash.finalize().into()) {
-            return Err(Error::Missing { id });
-        }
-        Ok(object.data().to_vec())
+        Ok(checked(&self.odb()?, id, ObjectType::Blob)?.data().to_vec())
     }
 
     /// A blob's content, cut after `most` bytes: what is larger is never whole in memory.
@@ -170,7 +158,7 @@ impl Store {
         }
         let size = self.packed_size(id)?.ok_or(Error::Missing { id })?;
         if size <= BIG_FILE {
-            out.write_all(&self.read_blob(id)?).map_err(write)?;
+            out.write_all(checked(&self.odb()?, id, ObjectType::Blob)?.data()).map_err(write)?;
             return Ok(size);
         }
         let mut child = self.cat(id)?;
@@ -220,7 +208,7 @@ impl Store {
             return Ok(all);
         }
         while let Some((prefix, id)) = open.pop() {
-            self.read_checked(oid(id), ObjectType::Tree)?;
+            checked(&self.odb()?, oid(id), ObjectType::Tree)?;
             let tree = self.repo.find_tree(id)?;
             self.trees.borrow_mut().insert(id);
             for entry in tree.iter() {
@@ -282,6 +270,18 @@ impl Store {
             Ok(oid(id))
         })
     }
+}
+
+/// An object, if its bytes are what its id says.
+fn checked<'o>(odb: &'o Odb<'_>, id: Oid, kind: ObjectType) -> Result<OdbObject<'o>, Error> {
+    let object = odb.read(raw(id))?;
+    // What is of another kind has another hash.
+    let mut hash = Sha1::new_with_prefix(format!("{kind} {}\0", object.len()));
+    hash.update(object.data());
+    if id != Oid(hash.finalize().into()) {
+        return Err(Error::Missing { id });
+    }
+    Ok(object)
 }
 
 /// Takes the id of what passes through.
@@ -376,33 +376,38 @@ pub(crate) fn oid(id: git2::Oid) -> Oid {
     Oid(id.as_bytes().try_into().expect("the private repository uses SHA-1"))
 }
 
-impl apply::Objects for (&Repo, &Store) {
+impl<S: Borrow<Store>> apply::Objects for (&Repo, S) {
     fn size(&self, id: &Oid) -> io::Result<Option<u64>> {
-        self.1.blob_size(*id).map_err(io::Error::other)
+        self.1.borrow().blob_size(*id).map_err(io::Error::other)
     }
 
     fn copy(&self, id: &Oid, out: &mut dyn Write) -> io::Result<()> {
-        self.1.copy_blob(*id, out).map(drop).map_err(io::Error::other)
+        self.1.borrow().copy_blob(*id, out).map(drop).map_err(io::Error::other)
     }
 
     fn has(&self, id: &Oid) -> io::Result<bool> {
-        Ok(self.1.has(*id))
+        Ok(self.1.borrow().has(*id))
     }
 
     fn sync(&self, id: &Oid) -> io::Result<()> {
-        self.1.sync(*id)
+        self.1.borrow().sync(*id)
     }
 
     fn save(&self, bytes: &[u8]) -> io::Result<Oid> {
-        self.1.write_blob(bytes).map_err(io::Error::other)
+        self.1.borrow().write_blob(bytes).map_err(io::Error::other)
     }
 
     fn pin(&self, run: &str, tree: &Tree) -> io::Result<()> {
-        let id = self.1.write_tree(tree).map_err(io::Error::other)?;
+        let id = self.1.borrow().write_tree(tree).map_err(io::Error::other)?;
         self.0.write_ref(&format!("refs/undo/{run}"), id).map_err(io::Error::other)
     }
 
     fn unpin(&self, run: &str) -> io::Result<()> {
         self.0.delete_ref(&format!("refs/undo/{run}")).map_err(io::Error::other)
+    }
+
+    fn again(&self) -> io::Result<Box<dyn apply::Objects + Send + '_>> {
+        let store = self.1.borrow().reopen().map_err(io::Error::other)?;
+        Ok(Box::new((self.0, store)))
     }
 }

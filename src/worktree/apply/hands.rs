@@ -30,6 +30,9 @@ pub(super) struct Seen {
     file: Option<(Mode, u32)>,
 }
 
+/// Folders touched, files written, and local bytes kept.
+pub(super) type Told = (BTreeSet<Option<RelPath>>, usize, Vec<RelPath>);
+
 /// The only way this module's files are touched.
 pub(super) struct Hands<'a> {
     pub(super) site: &'a Site<'a>,
@@ -37,6 +40,8 @@ pub(super) struct Hands<'a> {
     root: Root,
     /// The folder used last: steps come in path order.
     recent: RefCell<Option<(Option<RelPath>, Rc<Dir>)>>,
+    /// The folder last seen to be none. Only looks go by it: what is made there later asks anew.
+    missing: RefCell<Option<RelPath>>,
     touched: RefCell<BTreeSet<Option<RelPath>>>,
     writes: Cell<usize>,
     rescued: RefCell<Vec<RelPath>>,
@@ -54,10 +59,31 @@ impl<'a> Hands<'a> {
             run: run.to_owned(),
             root,
             recent: RefCell::default(),
+            missing: RefCell::default(),
             touched: RefCell::default(),
             writes: Cell::default(),
             rescued: RefCell::default(),
         })
+    }
+
+    /// Hands for one of several threads: what they write is synced with all else at the end.
+    pub(super) fn helping(site: &'a Site<'a>, run: &str) -> Result<Self, Error> {
+        Ok(Self { writes: Cell::new(SYNC_SINGLY), ..Self::new(site, run)? })
+    }
+
+    /// What is left to be known of these hands when their work is done.
+    pub(super) fn told(self) -> Told {
+        let Self { touched, writes, rescued, .. } = self;
+        (touched.into_inner(), writes.get(), rescued.into_inner())
+    }
+
+    /// Takes over what helping hands have touched.
+    pub(super) fn take_over(&self, (touched, writes, rescued): Told) {
+        self.touched.borrow_mut().extend(touched);
+        self.rescued.borrow_mut().extend(rescued);
+        if writes > SYNC_SINGLY {
+            self.writes.set(self.writes.get() + writes);
+        }
     }
 
     pub(super) fn rescued(&self) -> Vec<RelPath> {
@@ -75,10 +101,18 @@ impl<'a> Hands<'a> {
 
     /// The same with all that has to be remembered of it.
     pub(super) fn look_closely(&self, path: &RelPath) -> Result<(Found, Seen), Error> {
-        let look = || match self.dir(path.parent()) {
-            Ok(dir) => dir.look_stamped(path.file_name()),
-            Err(e) if is_no_folder(&e) => Ok((Found::NoFolder, None)),
-            Err(e) => Err(e),
+        let look = || match path.parent() {
+            Some(folder) if self.missing.borrow().as_ref() == Some(&folder) => {
+                Ok((Found::NoFolder, None))
+            }
+            folder => match self.dir(folder.clone()) {
+                Ok(dir) => dir.look_stamped(path.file_name()),
+                Err(e) if is_no_folder(&e) => {
+                    *self.missing.borrow_mut() = folder;
+                    Ok((Found::NoFolder, None))
+                }
+                Err(e) => Err(e),
+            },
         };
         // Taken first: the clock only moves on while the bytes are read.
         let now = SystemTime::now();
@@ -119,8 +153,17 @@ impl<'a> Hands<'a> {
         Ok(true)
     }
 
-    /// Stores the bytes of a file that is about to be replaced, if they still are what the plan saw.
-    pub(super) fn save(&self, step: &Change, before: Entry) -> Result<(), Error> {
+    /// How many bytes a version has, which must be in the store.
+    pub(super) fn size(&self, version: Entry) -> Result<u64, Error> {
+        let size = self.site.objects.size(&version.id).map_err(unreadable)?;
+        size.ok_or(Error::Missing(version.id))
+    }
+
+    /// Stores the bytes of a file that is about to be replaced, unless they are there. They must be what the plan saw.
+    pub(super) fn ensure_saved(&self, step: &Change, before: Entry) -> Result<(), Error> {
+        if self.site.objects.has(&before.id).map_err(unreadable)? {
+            return Ok(());
+        }
         let save = || {
             let dir = self.dir(step.path.parent())?;
             let bytes = match before.mode {
@@ -450,6 +493,10 @@ impl<'a> Hands<'a> {
     pub(super) fn temporary(&self, number: usize) -> Vec<u8> {
         format!(".sbx-{}-{number}", self.run).into_bytes()
     }
+}
+
+fn unreadable(source: io::Error) -> Error {
+    Error::Io { doing: "read", path: "the private store".into(), source }
 }
 
 /// Permission bits of a new file, before the umask.

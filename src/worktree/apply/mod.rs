@@ -6,6 +6,7 @@
 //! Killed anywhere in between, [`resume`] finishes the job from the journal.
 
 mod aside;
+mod crew;
 mod hands;
 mod mend;
 
@@ -41,6 +42,9 @@ pub trait Objects {
     fn pin(&self, run: &str, tree: &Tree) -> io::Result<()>;
     /// Lets go of what [`Objects::pin`] keeps.
     fn unpin(&self, run: &str) -> io::Result<()>;
+
+    /// The same store for another thread.
+    fn again(&self) -> io::Result<Box<dyn Objects + Send + '_>>;
 
     /// Whether an object is there.
     fn has(&self, id: &Oid) -> io::Result<bool> {
@@ -262,10 +266,7 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         }
         let pending: Vec<Change> = todo.iter().map(|&(n, _)| journal.steps[n].clone()).collect();
         check_means(&hands, &pending, &journal.asides)?;
-        for &(number, seen) in &todo {
-            hands.stage(number, &journal.steps[number], seen)?;
-        }
-        hands.sync_staged(&pinned(&journal))?;
+        stage(&hands, &journal, &todo)?;
         out.push(finish(&hands, &shelf, journal, &todo, applied, false)?);
     }
     Ok(out)
@@ -285,9 +286,14 @@ fn lacks_versions(hands: &Hands<'_>, journal: &Journal) -> Result<bool, Error> {
 
 fn stage_all(hands: &Hands<'_>, journal: &Journal, todo: &[Todo]) -> Result<(), Error> {
     aside::prepare(hands, &journal.asides)?;
-    for &(number, seen) in todo {
-        hands.stage(number, &journal.steps[number], seen)?;
-    }
+    stage(hands, journal, todo)
+}
+
+/// Writes all that will replace something, and waits until it is on the disk with all versions of the run.
+fn stage(hands: &Hands<'_>, journal: &Journal, todo: &[Todo]) -> Result<(), Error> {
+    crew::each(hands, todo, |hands, &(number, seen)| {
+        hands.stage(number, &journal.steps[number], seen)
+    })?;
     hands.sync_staged(&pinned(journal))
 }
 
@@ -339,23 +345,26 @@ fn run_steps(
         Outcome::Done => applied.changed.push(step.clone()),
         Outcome::Changed => applied.late.push(Late { step: step.clone(), saved_to: None }),
     };
-    let removals = || todo.iter().map(|&(n, _)| (n, &steps[n])).filter(|(_, s)| s.after.is_none());
-    for (number, step) in removals() {
-        note(step, hands.remove(number, step)?);
-    }
+    let mut all = |hands: &Hands<'_>, todo: &[Todo]| -> Result<(), Error> {
+        let outcomes = crew::each(hands, todo, |hands, &(number, seen)| {
+            let step = &steps[number];
+            match (step.before, step.after) {
+                (_, None) => hands.remove(number, step),
+                (Some(_), Some(_)) => hands.replace(number, step, seen),
+                (None, Some(after)) => hands.create(&step.path, after),
+            }
+        })?;
+        todo.iter().zip(outcomes).for_each(|(&(n, _), outcome)| note(&steps[n], outcome));
+        Ok(())
+    };
+    // Files make room for folders of the same name; beyond that no path hangs on another.
+    let (removals, rest): (Vec<Todo>, Vec<Todo>) =
+        todo.iter().partition(|&&(n, _)| steps[n].after.is_none());
+    all(hands, &removals)?;
     let needed: HashSet<RelPath> =
         steps.iter().filter(|s| s.after.is_some()).flat_map(|s| s.path.ancestors()).collect();
-    hands.remove_emptied(removals().map(|(_, s)| &s.path), &needed)?;
-    for &(number, seen) in todo {
-        let step = &steps[number];
-        let outcome = match (step.before, step.after) {
-            (_, None) => continue,
-            (Some(_), Some(_)) => hands.replace(number, step, seen)?,
-            (None, Some(after)) => hands.create(&step.path, after)?,
-        };
-        note(step, outcome);
-    }
-    Ok(())
+    hands.remove_emptied(removals.iter().map(|&(n, _)| &steps[n].path), &needed)?;
+    all(hands, &rest)
 }
 
 /// What a path looks like to a step.
@@ -373,9 +382,9 @@ fn inspect(hands: &Hands<'_>, steps: &[Change]) -> Result<Vec<Sight>, Error> {
     let removed: HashSet<&RelPath> =
         steps.iter().filter(|s| s.after.is_none()).map(|s| &s.path).collect();
     let mut reachable: HashMap<RelPath, bool> = HashMap::new();
+    let looks = crew::each(hands, steps, |hands, step| hands.look_closely(&step.path))?;
     let mut sights = Vec::with_capacity(steps.len());
-    for step in steps {
-        let (found, seen) = hands.look_closely(&step.path)?;
+    for (step, (found, seen)) in steps.iter().zip(looks) {
         let is = |entry| hands.is(found, entry);
         let sight = match (step.before, step.after) {
             (_, after) if is(after) => Sight::Already,
@@ -406,19 +415,16 @@ fn check_means(
     steps: &[Change],
     asides: &[(RelPath, Entry)],
 ) -> Result<(), Error> {
-    let store = |source| Error::Io { doing: "read", path: "the private store".into(), source };
-    let objects = hands.site.objects;
-    let mut need: u64 = 0;
-    for after in steps.iter().filter_map(|s| s.after).chain(asides.iter().map(|(_, e)| *e)) {
-        let size = objects.size(&after.id).map_err(store)?.ok_or(Error::Missing(after.id))?;
-        need = need.saturating_add(size.next_multiple_of(4096));
-    }
-    for step in steps {
-        if let Some(before) = step.before
-            && !objects.has(&before.id).map_err(store)?
-        {
-            hands.save(step, before)?;
+    let sizes = crew::each(hands, steps, |hands, step| {
+        let size = step.after.map_or(Ok(0), |after| hands.size(after))?;
+        if let Some(before) = step.before {
+            hands.ensure_saved(step, before)?;
         }
+        Ok(size)
+    })?;
+    let mut need: u64 = 0;
+    for size in sizes.into_iter().map(Ok).chain(asides.iter().map(|(_, e)| hands.size(*e))) {
+        need = need.saturating_add(size?.next_multiple_of(4096));
     }
     match hands.free_bytes() {
         Some(free) if need > 0 && free < need.saturating_add(RESERVE) => {

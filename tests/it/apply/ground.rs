@@ -101,6 +101,10 @@ impl Objects for Store {
     fn unpin(&self, _run: &str) -> io::Result<()> {
         Ok(())
     }
+
+    fn again(&self) -> io::Result<Box<dyn Objects + Send + '_>> {
+        Ok(Box::new(Store(git2::Repository::open_bare(self.0.path()).map_err(io::Error::other)?)))
+    }
 }
 
 pub struct Ground {

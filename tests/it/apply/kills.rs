@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sandbox_coder::tree::Oid;
-use sandbox_coder::worktree::apply::{self, Site};
+use sandbox_coder::worktree::apply::{self, Objects, Site};
 
 use super::ground::{Files, Ground, Node, assert_same, f, p};
 use crate::support::dice::{Dice, scratch, setting};
@@ -15,6 +15,10 @@ use crate::support::tripwire::{Tripwire, half};
 
 const GROUND: &str = "SANDBOX_CODER_TEST_GROUND";
 const OBJECT: &str = "SANDBOX_CODER_TEST_OBJECT";
+const FILES: &str = "SANDBOX_CODER_TEST_FILES";
+
+/// So few that one thread changes them, and so many that each phase takes several.
+const SIZES: [u64; 2] = [24, 240];
 
 /// When the victim dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +31,10 @@ enum When {
     Object(u64),
 }
 
-/// Files of all kinds and what becomes of them.
-fn both() -> (Files, Files) {
+/// So many files of all kinds and what becomes of them.
+fn both(files: u64) -> (Files, Files) {
     let (mut before, mut after) = (Files::new(), Files::new());
-    for n in 0..24_u64 {
+    for n in 0..files {
         let path = p(format!("d{}/e{}/f{n}", n % 7, n % 3));
         let old = f(&format!("old {n}\n").repeat(1 + n as usize * 9));
         let new = f(&format!("new {n}\n").repeat(1 + n as usize * 11));
@@ -59,10 +63,10 @@ fn both() -> (Files, Files) {
 fn victim() {
     let Some(root) = std::env::var_os(GROUND) else { return };
     let ground = Ground::at(Path::new(&root));
-    let (before, after) = both();
+    let (before, after) = both(setting(FILES, 0));
     let plan = ground.plan("r1", &before, &after);
-    let die = |id: &Oid, out: &mut dyn Write| {
-        half(&ground.store, id, out)?;
+    let die = |objects: &dyn Objects, id: &Oid, out: &mut dyn Write| {
+        half(objects, id, out)?;
         let me = rustix::process::getpid();
         Ok(rustix::process::kill_process(me, rustix::process::Signal::KILL)?)
     };
@@ -78,9 +82,12 @@ fn victim() {
 }
 
 /// Starts the victim and kills it, if it does not die by itself. How long it lived once it began to apply.
-fn kill(root: &Path, when: When) -> Duration {
+fn kill(root: &Path, files: u64, when: When) -> Duration {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["apply::kills::victim", "--exact", "--nocapture"]).env(GROUND, root);
+    command
+        .args(["apply::kills::victim", "--exact", "--nocapture"])
+        .env(GROUND, root)
+        .env(FILES, files.to_string());
     if let When::Object(number) = when {
         command.env(OBJECT, number.to_string());
     }
@@ -158,23 +165,28 @@ fn heals(ground: &Ground, before: &Files, after: &Files, types: bool, words: &st
 
 /// Kills one of two parts of as many as are wanted.
 fn kill_many(part: u64) {
-    let (before, after) = both();
     let kills = setting("SANDBOX_CODER_KILLS", 200).div_ceil(2);
     let seed = setting("SANDBOX_CODER_SEED", 20_261_121) + part;
     let (began, mut dice) = (Instant::now(), Dice::new(seed));
-    let whole = kill(ground(&before, &after).root(), When::Spared).as_micros() as u64;
-    // Each file that is new or another is asked for once.
-    let objects = after.len() as u64;
+    let sizes = SIZES.map(|files| {
+        let (before, after) = both(files);
+        let whole = kill(ground(&before, &after).root(), files, When::Spared).as_micros() as u64;
+        (files, before, after, whole)
+    });
     let mut inside = 0;
     for n in 0..kills {
-        let ground = ground(&before, &after);
+        // One in eight with many.
+        let (files, before, after, whole) = &sizes[usize::from(n % 16 < 2)];
+        let ground = ground(before, after);
         let when = match dice.below(2) {
-            0 => When::After(Duration::from_micros(dice.below(whole))),
-            _ => When::Object(dice.below(objects)),
+            0 => When::After(Duration::from_micros(dice.below(*whole))),
+            // Each file that is new or another is asked for once.
+            _ => When::Object(dice.below(after.len() as u64)),
         };
-        kill(ground.root(), when);
+        kill(ground.root(), *files, when);
         inside += u64::from(ground.knows("r1", "open"));
-        heals(&ground, &before, &after, n % 2 == 1, &format!("kill {n} of seed {seed}, {when:?}"));
+        let words = format!("kill {n} of seed {seed}, {files} files, {when:?}");
+        heals(&ground, before, after, n % 2 == 1, &words);
     }
     eprintln!(
         "apply: seed {seed}, {kills} kills, {inside} between announcement and end, {:?}",

@@ -7,13 +7,16 @@ use sandbox_coder::worktree::apply::Error;
 
 use super::ground::{Files, Ground, f, files, p};
 
+/// Enough for several threads.
+const MANY: usize = 96;
+
 fn exchange(a: &std::path::Path, b: &std::path::Path) {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     let _ = renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE);
 }
 
 fn many(prefix: &str, text: &str) -> Files {
-    (0..60).map(|n| (p(format!("{prefix}/f{n}")), f(&format!("{text} {n}")))).collect()
+    (0..MANY).map(|n| (p(format!("{prefix}/f{n}")), f(&format!("{text} {n}")))).collect()
 }
 
 #[test]
@@ -26,7 +29,7 @@ fn a_folder_swapped_for_a_link_leads_nowhere() {
         let ground = Ground::with(&before);
         // The same names wait outside, so that every call would find something to destroy.
         for folder in ["sub", "gone"] {
-            for n in 0..60 {
+            for n in 0..MANY {
                 ground.outside(&format!("{folder}/f{n}"), &format!("old {n}"));
             }
         }
@@ -77,7 +80,7 @@ fn what_is_saved_while_we_apply_is_never_lost() {
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 // An editor: writes beside the file and renames over it.
-                for n in 0..60 {
+                for n in 0..MANY {
                     let draft = root.join("state/draft");
                     std::fs::write(&draft, format!("typed {n}")).unwrap();
                     std::fs::rename(&draft, top.join(format!("d/f{n}"))).unwrap();

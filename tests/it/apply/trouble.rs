@@ -4,11 +4,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use sandbox_coder::exit::ErrorCode;
+use sandbox_coder::rel_path::RelPath;
 use sandbox_coder::tree::Oid;
 use sandbox_coder::worktree::apply::{self, Error, Objects, Plan, Site};
+use sandbox_coder::worktree::confined::blob_id;
 use sandbox_coder::worktree::journal::{Journal, Shelf};
 
-use super::ground::{Files, Ground, assert_same, f, files};
+use super::ground::{Files, Ground, assert_same, f, files, p};
 use crate::support::tripwire::{Tripwire, half};
 
 fn both() -> (Files, Files) {
@@ -32,8 +34,8 @@ fn a_full_disk_anywhere_leaves_whole_files_and_a_rerun_heals() {
             let ground = Ground::with(&before);
             let plan = ground.plan("r1", &before, &after);
             let (top, state) = ground.site();
-            let full = |id: &Oid, out: &mut dyn Write| {
-                half(&ground.store, id, out)?;
+            let full = |objects: &dyn Objects, id: &Oid, out: &mut dyn Write| {
+                half(objects, id, out)?;
                 Err(io::Error::from_raw_os_error(errno))
             };
             let failing = Tripwire::new(&ground.store, n, &full);
@@ -62,6 +64,54 @@ fn a_full_disk_anywhere_leaves_whole_files_and_a_rerun_heals() {
             ground.assert_clean();
         }
     }
+}
+
+#[test]
+fn of_many_failures_the_first_in_path_order_is_told_and_nobody_is_stopped_half_way() {
+    let all = |folder, text: &str| -> Files {
+        (100..300).map(|n| (p(format!("{folder}/f{n}")), f(&format!("{text} {n}")))).collect()
+    };
+    // What replaces something is staged, and nothing is changed before all of it is; what is new is made at once.
+    for (before, after, first) in [
+        (all("d", "old"), all("d", "new"), None),
+        (Files::new(), all("d", "new"), Some(all("d", "new"))),
+    ] {
+        let ground = Ground::with(&before);
+        let plan = ground.plan("r1", &before, &after);
+        let bad: Vec<Oid> =
+            [117, 118, 180, 299].map(|n| blob_id(format!("new {n}").as_bytes())).to_vec();
+        let trip = |objects: &dyn Objects, id: &Oid, out: &mut dyn Write| {
+            if !bad.contains(id) {
+                return objects.copy(id, out);
+            }
+            half(objects, id, out)?;
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        let failing = Tripwire::new(&ground.store, 0, &trip);
+        let (top, state) = ground.site();
+        let site = Site { top: &top, state: &state, objects: &failing, file_mode: true };
+        let error = apply::apply(&site, &plan).unwrap_err().to_string();
+        assert!(error.ends_with("`d/f117`"), "{error}");
+        let there = ground.files();
+        match first {
+            None => assert_same(&there, &before, "nothing was replaced while it was staged"),
+            Some(whole) => {
+                let bounds = p("d/f100")..p("d/f117");
+                assert!(whole.range(bounds).all(|(path, node)| there.get(path) == Some(node)));
+                assert!(there.iter().all(|(path, node)| whole.get(path) == Some(node)));
+                assert!(
+                    bad.iter().all(|id| !there.keys().any(|path| after_id(&plan, path) == *id))
+                );
+                assert_eq!(ground.resume().unwrap().len(), 1);
+                assert_same(&ground.files(), &after, "resumed");
+            }
+        }
+        ground.assert_clean();
+    }
+}
+
+fn after_id(plan: &Plan, path: &RelPath) -> Oid {
+    plan.steps.iter().find(|s| s.path == *path).unwrap().after.unwrap().id
 }
 
 #[test]
@@ -98,7 +148,7 @@ fn bytes_the_store_does_not_have_are_stored_before_they_are_replaced() {
     let unknown = files([("a", f("known to nobody"))]);
     ground.write(&unknown);
     let mut plan = ground.plan("r1", &before, &after);
-    let id = sandbox_coder::worktree::confined::blob_id(b"known to nobody");
+    let id = blob_id(b"known to nobody");
     plan.steps[0].before.as_mut().unwrap().id = id;
     assert_eq!(ground.store.size(&id).unwrap(), None);
     ground.apply(&plan).unwrap();

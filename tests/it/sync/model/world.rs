@@ -437,7 +437,7 @@ impl<'l> World<'l> {
             let applied = self.in_site(&good, |site| apply::apply(site, plan)).unwrap();
             return (std::iter::once(applied).chain(resume()).collect(), false);
         }
-        let trip = |_: &Oid, _: &mut dyn Write| match dies {
+        let trip = |_: &dyn Objects, _: &Oid, _: &mut dyn Write| match dies {
             true => resume_unwind(Box::new("killed")),
             false => Err(io::Error::other("the store fails")),
         };
