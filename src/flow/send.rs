@@ -17,6 +17,7 @@ use crate::event::{Direction, Event, Phase};
 use crate::exit::{ErrorCode, Exit};
 use crate::rel_path::RelPath;
 use crate::run::start::{self, Start};
+use crate::sync::excludes::Excludes;
 use crate::sync::pack::Link;
 use crate::sync::push::{self, Push, Pushed};
 use crate::tree::{Entry, Oid};
@@ -54,6 +55,7 @@ pub async fn send(
     let mut base = open.repo.base(&id)?;
     let mut noted = false;
     let mut past = Past::new(cx, open, &id);
+    let excludes = Excludes::of(&open.repo)?;
     for round in 0..ROUNDS {
         let (to, notes) = look(cx, open, base).await?;
         if !noted {
@@ -69,7 +71,7 @@ pub async fn send(
         if push.from != Some(push.to) {
             common::sending(open, &id, push.to)?;
         }
-        match deliver(cx, ready, &push, &mut past, run).await? {
+        match deliver(cx, &excludes, ready, &push, &mut past, run).await? {
             Pushed::Ok { aside, .. } => {
                 common::agree(open, &id, push.to)?;
                 past.settle(cx, &open.repo).await;
@@ -198,6 +200,7 @@ fn plan(
 
 async fn deliver(
     cx: &Context,
+    excludes: &Excludes,
     ready: &Ready,
     push: &Push,
     past: &mut Past,
@@ -214,6 +217,7 @@ async fn deliver(
         if let Some(run) = run {
             run.guard(&mut script, &format!("ok {}", push.to));
         }
+        excludes.add_to(&mut script);
         push.add_to(&mut script, uploaded.as_deref());
         past.add_to(&mut script);
         if let Some(run) = run {
@@ -251,12 +255,14 @@ async fn deliver(
 /// Finishes a push that was cut short, as it was begun. What is in the worktree by now goes over afterwards.
 async fn finish_torn(cx: &Context, open: &Open, ready: &Ready, which: &str) -> anyhow::Result<()> {
     let (from, to) = torn_push(open, which)?;
+    let excludes = Excludes::of(&open.repo)?;
     let (repo, link) = (open.repo.clone(), link(&cx.config.provider));
     let finishing = async {
         let push = blocking(move || plan(&repo, &Store::open(&repo)?, from, to, link)).await?;
         let uploaded =
             push.upload(&ready.toolbox, &ready.home).await.context("send the archive")?;
         let mut script = Script::new();
+        excludes.add_to(&mut script);
         push.add_to(&mut script, uploaded.as_deref());
         let asked = ready.toolbox.run_long(&script, Patience::default());
         let answer = asked.await.context("finish a sync that was cut short")?;

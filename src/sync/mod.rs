@@ -2,12 +2,13 @@
 //!
 //! [`delta`] and [`merge`] decide, pure functions over trees; [`pack`] and [`push`] send, and [`history`] beside
 //! them; [`pull`] and [`records`] fetch and verify, [`plain`] where the sandbox has no git; [`ignored`] tells
-//! what stays there; [`threats`] judges what a sandbox claims. The scripts that run over there are in `scripts/`. State over there lies in `$HOME/.sandbox-coder/sync`, outside the workspace:
+//! what stays there, and [`excludes`] keeps there what the user ignores; [`threats`] judges what a sandbox claims. The scripts that run over there are in `scripts/`. State over there lies in `$HOME/.sandbox-coder/sync`, outside the workspace:
 //! `base` (the agreed tree), `index` and `git` (to compute trees), `txn` (a push under way). Without git `plain`
 //! says so, and `index` is a list. What begins with `history` belongs to the agent's repository, not to the sync.
 
 mod counted;
 pub mod delta;
+pub mod excludes;
 mod gzip;
 pub mod history;
 pub mod ignored;

@@ -128,6 +128,15 @@ impl Repo {
         Ok(all)
     }
 
+    /// The patterns of what this machine's user ignores beside the ignore files of the worktree, a line each.
+    pub fn excludes(&self) -> Result<Vec<u8>, Error> {
+        let file = self.private_dir().join("info/exclude");
+        let text = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
+        let counts = |line: &&[u8]| !line.trim_ascii().is_empty() && !line.starts_with(b"#");
+        let lines = text.split(|b| *b == b'\n').filter(counts);
+        Ok(lines.flat_map(|line| [line, b"\n"].concat()).collect())
+    }
+
     /// The file of what the user ignores everywhere: `core.excludesFile`, or where git looks without it.
     fn excludes_file(&self) -> Result<Option<PathBuf>, Error> {
         if self.settings().has("core.excludesfile") {

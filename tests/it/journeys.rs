@@ -227,6 +227,33 @@ fn no_commit_yet_and_a_subdirectory_as_cwd_work() {
 }
 
 #[test]
+fn what_the_user_alone_ignores_stays_with_the_agent_that_made_it() {
+    let cx = TestContext::new(&[("a", "1\n")]);
+    let own = cx.git(&["rev-parse", "--git-path", "info/exclude"]);
+    std::fs::create_dir_all(cx.work().join(own.trim()).parent().unwrap()).unwrap();
+    std::fs::write(cx.work().join(own.trim()), "# mine\n*.here\n").unwrap();
+    let list = cx.root().join("everywhere");
+    std::fs::write(&list, "*.log\n!kept.log").unwrap();
+    cx.git(&["config", "core.excludesFile", list.to_str().unwrap()]);
+    cx.agent("for f in x.here x.log kept.log; do echo 1 >$f; done", &[]).exits(0);
+    assert_eq!(cx.files(), ["a", "kept.log"]);
+    cx.write("a", "2\n");
+    let ran =
+        cx.agent("for f in x.here x.log kept.log; do cat $f; echo 2 >>$f; done", &[]).exits(0);
+    assert_eq!(
+        (ran.stdout.as_str(), cx.files()),
+        ("1\n1\n1\n", vec!["a".into(), "kept.log".into()])
+    );
+    // No longer ignored here, it is no longer over there.
+    std::fs::write(&list, "").unwrap();
+    cx.run(["pull"]).exits(0);
+    assert_eq!(
+        (cx.files(), cx.read("x.log")),
+        (vec!["a".into(), "kept.log".into(), "x.log".into()], "1\n2\n".into())
+    );
+}
+
+#[test]
 fn repositories_inside_the_worktree_neither_travel_nor_disappear() {
     let cx = TestContext::new(&[("a", "1\n")]);
     let nested = cx.work().join("nested");

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use sandbox_coder::daytona::script::Script;
+use sandbox_coder::sync::excludes::Excludes;
 use sandbox_coder::sync::pack::Link;
 use sandbox_coder::sync::records::{Limits, Records};
 use sandbox_coder::sync::{plain, pull, push};
@@ -37,6 +38,8 @@ pub enum Tools {
 pub struct Far {
     dir: tempfile::TempDir,
     tools: Tools,
+    /// What the user ignores, where that is said with every step.
+    pub excludes: Option<Excludes>,
 }
 
 impl Far {
@@ -82,7 +85,7 @@ impl Far {
                 chown(path, Some(USER), Some(USER)).unwrap();
             }
         }
-        Some(Self { dir, tools })
+        Some(Self { dir, tools, excludes: None })
     }
 
     pub fn home(&self) -> PathBuf {
@@ -173,8 +176,21 @@ impl Far {
             self.own(&path);
             path.into_os_string().into_string().unwrap()
         });
-        let mut script = Script::new();
+        let mut script = self.begin();
         push.add_to(&mut script, uploaded.as_deref());
+        script
+    }
+
+    /// The script that asks for the work.
+    pub fn question(&self) -> Script {
+        let mut script = self.begin();
+        pull::add_to(&mut script, &Limits::default());
+        script
+    }
+
+    fn begin(&self) -> Script {
+        let mut script = Script::new();
+        self.excludes.iter().for_each(|excludes| excludes.add_to(&mut script));
         script
     }
 
@@ -191,9 +207,7 @@ impl Far {
     }
 
     pub fn ask(&self) -> pull::Answer {
-        let mut script = Script::new();
-        pull::add_to(&mut script, &Limits::default());
-        let said = self.run(&script);
+        let said = self.run(&self.question());
         pull::heard(&said).unwrap_or_else(|e| panic!("{e}\n{said}"))
     }
 }
@@ -210,6 +224,8 @@ pub struct Pair {
 impl Pair {
     pub fn new(repo: super::repo::RepoBuilder, far: Far) -> Self {
         let near = Repo::discover(repo.path()).unwrap();
+        near.prepare().unwrap();
+        let far = Far { excludes: Some(Excludes::of(&near).unwrap()), ..far };
         Self { repo, near, far, base: None, spool: tempfile::tempdir().unwrap() }
     }
 

@@ -13,7 +13,7 @@ use sandbox_coder::sync::records::Limits;
 use sandbox_coder::tree::{Entry, Oid, Tree};
 use sandbox_coder::worktree::{Repo, Store};
 
-use super::model::files::{self, Author, Files, ignored_there};
+use super::model::files::{self, Author, Files, ignored_by_rules};
 use crate::support::dice::{Dice, setting};
 use crate::support::far::{Far, Pair, Tools, until_free, which};
 use crate::support::repo::{RepoBuilder, listing};
@@ -85,7 +85,11 @@ struct Victim {
 }
 
 fn kept(files: &Files) -> Files {
-    files.iter().filter(|(p, _)| !ignored_there(p)).map(|(p, n)| (p.clone(), n.clone())).collect()
+    files
+        .iter()
+        .filter(|(p, _)| !ignored_by_rules(p))
+        .map(|(p, n)| (p.clone(), n.clone()))
+        .collect()
 }
 
 impl Victim {
@@ -175,7 +179,7 @@ impl Victim {
                 found.extend(files::read(&path).into_values().map(|n| n.bytes));
             }
         }
-        for (path, node) in before.iter().filter(|(p, _)| ignored_there(p)) {
+        for (path, node) in before.iter().filter(|(p, _)| ignored_by_rules(p)) {
             let name = sandbox_coder::rel_path::escape(path);
             assert!(found.contains(&node.bytes), "`{name}` {node:?} is gone");
         }

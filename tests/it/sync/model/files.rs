@@ -28,17 +28,18 @@ impl std::fmt::Debug for Node {
 /// Every file and link by its path.
 pub type Files = BTreeMap<Vec<u8>, Node>;
 
-/// What git is told to ignore on both sides, and what only the user's machine ignores.
+/// What git is told to ignore in the worktree, and what the user ignores beside that.
 pub const IGNORE: &[u8] = b"*.ign\nign/\n";
 pub const EXCLUDE: &[u8] = b"*.loc\n";
 pub const RULES: &[u8] = b".gitignore";
 
-pub fn ignored_there(path: &[u8]) -> bool {
+/// What the worktree's own rules ignore.
+pub fn ignored_by_rules(path: &[u8]) -> bool {
     path.starts_with(b"ign/") || path.split(|b| *b == b'/').any(|name| name.ends_with(b".ign"))
 }
 
-pub fn ignored_here(path: &[u8]) -> bool {
-    ignored_there(path) || path.split(|b| *b == b'/').any(|name| name.ends_with(b".loc"))
+pub fn ignored(path: &[u8]) -> bool {
+    ignored_by_rules(path) || path.split(|b| *b == b'/').any(|name| name.ends_with(b".loc"))
 }
 
 /// Few names, so that the two sides meet; odd ones, which both sides of the wire have to carry.

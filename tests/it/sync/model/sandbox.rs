@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sandbox_coder::daytona::script::Script;
 use sandbox_coder::rel_path::escape;
+use sandbox_coder::sync::excludes::Excludes;
 use sandbox_coder::sync::history::{self, Depth, History, Known, PACK_MAX, Said, Wanted};
 use sandbox_coder::sync::push::{self, Push, Pushed};
 use sandbox_coder::sync::records::Limits;
@@ -62,8 +63,9 @@ fn is_inside(path: &[u8]) -> bool {
 
 impl Sandbox {
     /// A sandbox with these tools; `None` where the machine lacks them.
-    pub fn new(tools: Tools, dice: &mut Dice) -> Option<Self> {
-        let far = Far::within(scratch(), tools)?;
+    pub fn new(tools: Tools, dice: &mut Dice, excludes: Excludes) -> Option<Self> {
+        let mut far = Far::within(scratch(), tools)?;
+        far.excludes = Some(excludes);
         let depths = [Some(Depth::None), Some(Depth::Shallow), Some(Depth::Full)];
         let depth = if dice.once_in(2) { *dice.pick(&depths) } else { None };
         Some(Self { far, depth, inside: Files::new(), untouched: true, stirred: false })
@@ -214,8 +216,7 @@ impl Sandbox {
 
     /// Asks for the work, with as many more questions as a sandbox without git needs.
     pub fn fetch(&mut self, base: Oid, near: &mut Near<'_>) -> Fetched {
-        let mut ask = Script::new();
-        pull::add_to(&mut ask, &Limits::default());
+        let ask = self.far.question();
         self.maybe_cut(&ask, near);
         let mut offer = until_free(|| match self.far.ask() {
             pull::Answer::Out(offer) => Some(*offer),

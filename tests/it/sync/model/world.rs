@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use sandbox_coder::rel_path::{RelPath, escape};
+use sandbox_coder::sync::excludes::Excludes;
 use sandbox_coder::sync::merge::{self, MergePlan, Policy};
 use sandbox_coder::sync::pack::Link;
 use sandbox_coder::sync::push::{Push, Pushed};
@@ -17,7 +18,7 @@ use sandbox_coder::worktree::store::{blob_id, tree_id};
 use sandbox_coder::worktree::strangers::Strangers;
 use sandbox_coder::worktree::{Repo, Store, undo};
 
-use super::files::{self, Author, Files, Node, ignored_here, ignored_there};
+use super::files::{self, Author, Files, Node, ignored};
 use super::oracle::{Outcome, Trees, Way, holds};
 use super::sandbox::{self, Near, Sandbox};
 use crate::support::dice::{Dice, scratch};
@@ -97,7 +98,8 @@ impl<'l> World<'l> {
         let inside = if dice.once_in(4) { make_inside(&user, &mut dice) } else { Files::new() };
         let near = Repo::discover(&top).unwrap();
         let store = Store::open(&near).unwrap();
-        let far = tools.and_then(|tools| Sandbox::new(tools, &mut dice));
+        let far =
+            tools.and_then(|tools| Sandbox::new(tools, &mut dice, Excludes::of(&near).unwrap()));
         let mut world = Self {
             dir,
             near,
@@ -155,7 +157,7 @@ impl<'l> World<'l> {
     fn capture(&self) -> (Oid, Files) {
         let options = Options { max_size: u64::MAX, max_files: u64::MAX, ..Options::default() };
         let id = capture(&self.near, &options).unwrap().tree;
-        let local = kept(&self.here, ignored_here);
+        let local = kept(&self.here, ignored);
         let wanted = tree(&local);
         let taken = self.store.read_tree(id).unwrap();
         assert!(taken == wanted, "captured {:?}", changes(&wanted, &taken));
@@ -201,8 +203,7 @@ impl<'l> World<'l> {
     /// Sends the worktree; where work over there was not fetched, nothing happens. Whether it was sent.
     pub fn push(&mut self) -> bool {
         let (to, local) = self.capture();
-        let dirty =
-            self.base.as_ref().is_some_and(|(_, base)| kept(&self.there, ignored_there) != *base);
+        let dirty = self.base.as_ref().is_some_and(|(_, base)| kept(&self.there, ignored) != *base);
         let before = self.there.clone();
         if self.far.is_some() {
             let from = self.base.as_ref().map(|(id, files)| (*id, tree(files)));
@@ -221,16 +222,12 @@ impl<'l> World<'l> {
             if self.dice.once_in(8) {
                 far.push_again(&plan);
             }
-            let lies = kept(&self.there, ignored_there);
-            assert!(
-                lies == kept(&local, ignored_there),
-                "{:#?}",
-                files::differences(&lies, &local)
-            );
+            let lies = kept(&self.there, ignored);
+            assert!(lies == kept(&local, ignored), "{:#?}", files::differences(&lies, &local));
         } else if dirty {
             return false;
         } else {
-            let ignored: Vec<_> = self.there.iter().filter(|(p, _)| ignored_there(p)).collect();
+            let ignored: Vec<_> = self.there.iter().filter(|(p, _)| ignored(p)).collect();
             let mut there = local.clone();
             for (path, node) in ignored {
                 if !local.keys().any(|p| files::is_below(p, path) || files::is_below(path, p)) {
@@ -241,7 +238,7 @@ impl<'l> World<'l> {
         }
         if self.far.is_some() {
             let (found, now) = (self.found_there(), ids(&self.there));
-            for (path, node) in before.iter().filter(|(p, _)| ignored_there(p)) {
+            for (path, node) in before.iter().filter(|(p, _)| ignored(p)) {
                 let id = blob_id(&node.bytes);
                 assert!(found.contains(&id), "the sandbox's `{}` is gone", escape(path));
                 if !now.contains(&id) {
@@ -306,7 +303,7 @@ impl<'l> World<'l> {
         let (_, local) = self.capture();
         let (base_id, base_files) = self.base.clone().expect("something was sent");
         let base = tree(&base_files);
-        let theirs = kept(&self.there, ignored_there);
+        let theirs = kept(&self.there, ignored);
         let offered = tree_id(&tree(&theirs));
         let (claims, seen) = if self.far.is_some() {
             let fetched = self.with_far(|far, near| far.fetch(base_id, near));
@@ -350,7 +347,7 @@ impl<'l> World<'l> {
         for (id, bytes) in &plan.merged {
             assert_eq!(store.write_blob(bytes).unwrap(), *id);
         }
-        let ignored = self.here.iter().filter(|(p, _)| ignored_here(p));
+        let ignored = self.here.iter().filter(|(p, _)| ignored(p));
         let strangers = ignored.map(|(p, n)| (p.clone(), n.clone())).collect();
         let hollow = files::hollow(self.near.top());
         Decided { local, strangers, hollow, theirs, offered, seen, plan }
