@@ -358,6 +358,13 @@ impl Planner<'_> {
     /// a place where something unknown lies; repeated, for what stays may be in another's way.
     fn settle_folders(&mut self) -> io::Result<()> {
         let mut result = self.result();
+        // What is held back does not take a folder's place either.
+        for path in self.inputs.held.keys() {
+            let [_, local, theirs] = self.versions(path);
+            if theirs.is_some() && local != theirs {
+                self.keep_folder(&mut result, path);
+            }
+        }
         let mut asked: BTreeMap<RelPath, OnDisk> = BTreeMap::new();
         loop {
             let mut blocked: Vec<(RelPath, Kind, bool)> = Vec::new();
@@ -385,21 +392,25 @@ impl Planner<'_> {
             }
             for (path, kind, folder_stays) in blocked {
                 if folder_stays {
-                    // The folder stays as it is: what the sandbox removed from it is not removed either.
-                    let kept: Vec<_> = self
-                        .steps
-                        .range(path.clone()..)
-                        .skip_while(|(p, _)| **p == path)
-                        .map(|(p, _)| p.clone())
-                        .take_while(|p| p.as_bytes().starts_with(path.as_bytes()))
-                        .filter(|p| p.is_below(&path))
-                        .collect();
-                    for below in kept {
-                        self.take_back(&mut result, below, Kind::InTheWay);
-                    }
+                    self.keep_folder(&mut result, &path);
                 }
                 self.take_back(&mut result, path, kind);
             }
+        }
+    }
+
+    /// The folder stays as it is: what the sandbox removed from it is not removed either.
+    fn keep_folder(&mut self, result: &mut Tree, path: &RelPath) {
+        let kept: Vec<_> = self
+            .steps
+            .range(path.clone()..)
+            .skip_while(|(p, _)| *p == path)
+            .map(|(p, _)| p.clone())
+            .take_while(|p| p.as_bytes().starts_with(path.as_bytes()))
+            .filter(|p| p.is_below(path))
+            .collect();
+        for below in kept {
+            self.take_back(result, below, Kind::InTheWay);
         }
     }
 

@@ -337,6 +337,23 @@ fn what_the_review_holds_back_no_policy_takes() {
     );
 }
 
+#[test]
+fn what_is_held_back_takes_no_folders_place() {
+    let mut sides = Sides::default();
+    sides.held.insert(p("d"), Held::ExternalLink("outside"));
+    let base = sides.tree(&[("d/f", "f"), ("d/sub/g", "g"), ("d-x", "x"), ("other", "o")]);
+    let theirs = sides.tree(&[("d", ">/etc"), ("other", "2")]);
+    for policy in [Policy::KeepBoth, Policy::Theirs, Policy::Merge, Policy::Ours] {
+        let plan = sides.plan([&base, &base, &theirs], policy);
+        let told: Vec<_> = plan.conflicts.iter().chain(&plan.settled).collect();
+        let told: Vec<_> = told.iter().map(|c| (c.path.to_string(), c.kind.name())).collect();
+        let wanted = [("d", "external_link"), ("d/f", "in_the_way"), ("d/sub/g", "in_the_way")];
+        assert_eq!(told, named(&wanted), "{policy:?}");
+        let result = [("d/f", "f"), ("d/sub/g", "g"), ("other", "2")];
+        assert_eq!(plan.result, sides.tree(&result), "{policy:?}");
+    }
+}
+
 /// Trees without a file below a file.
 fn any_tree() -> impl Strategy<Value = Vec<(&'static str, String)>> {
     let path =
