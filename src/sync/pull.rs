@@ -60,8 +60,8 @@ pub struct Offer {
     pub trouble: String,
     /// What ignore files that were edited over there keep there, once the result was fetched.
     pub ignored: Ignored,
-    /// What git ignores over there, where an ignore file was edited.
-    all_ignored: Ignored,
+    /// All that git ignores over there, where an ignore file was edited.
+    pub all_ignored: Ignored,
     plain: bool,
     sha256: String,
     path: String,

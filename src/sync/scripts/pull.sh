@@ -46,7 +46,7 @@ fi
 # A base whose trees are gone is made again from what was agreed, if that is still there.
 differs || { [ "$(GIT_INDEX_FILE=$S/index git write-tree --missing-ok 2>/dev/null)" = "$base" ] && differs; } ||
   refuse 94 disk "git diff-tree failed"
-! grep -q '\.gitignore' "$S/m" || say ignored "$( cd "$W" && GIT_INDEX_FILE=$S/out.idx git ls-files -z -o -i --exclude-standard --directory 2>/dev/null |
+! tr '\0' '\n' <"$S/m" | grep -q '\.gitignore$' || say ignored "$( cd "$W" && GIT_INDEX_FILE=$S/out.idx git ls-files -z -o -i --exclude-standard --directory 2>/dev/null |
   head -c "$NAMES" | base64 | tr -d '\n')"
 n=$(tr '\0' '\n' <"$S/m" | grep -c '^:' || :)
 [ "$n" -le "$MAXN" ] || refuse 81 toomany "$n"

@@ -1,8 +1,11 @@
 //! Edges of what may travel and come home: limits and switches, ignore files that change, names by another way.
 
 use std::os::unix::fs::symlink;
+use std::sync::{Arc, Mutex};
 
+use crate::support::between::{Act, Between};
 use crate::support::context::{Ran, TestContext};
+use crate::support::server::{KEY, TestServer};
 
 /// The messages of the warnings with this code.
 fn warned(ran: &Ran, code: &str) -> Vec<String> {
@@ -200,4 +203,34 @@ fn modes_that_this_disk_does_not_keep_are_kept_for_the_agent() {
     let ran = cx.agent("cat a tool; test -x a -a -x tool -a -x b -a ! -x run", &[]).exits(0);
     assert_eq!(ran.stdout, "2\n2\n");
     assert_eq!(cx.run(["diff"]).exits(0).stdout, "");
+}
+
+#[test]
+fn little_travels_inside_the_call_that_applies_it_and_much_beside_it() {
+    let mut cx = TestContext::new(&[("a", "1\n")]);
+    let server = TestServer::start();
+    let calls = Arc::<Mutex<Vec<String>>>::default();
+    let seen = calls.clone();
+    let between = Between::start(&server.addr, move |call| {
+        seen.lock().unwrap().push(call.name.to_owned());
+        Act::Pass
+    });
+    cx.set("DAYTONA_API_URL", &between.api_url());
+    cx.set("DAYTONA_API_KEY", KEY);
+    let sent = |script: &str| -> (usize, usize) {
+        cx.run(["exec", "--history", "none", "--", "sh", "-c", script]).exits(0);
+        let calls = std::mem::take(&mut *calls.lock().unwrap());
+        let count = |what: &str| calls.iter().filter(|name| name.contains(what)).count();
+        (count("/files/bulk-upload"), count("/files/download"))
+    };
+    assert_eq!(sent("cat a").0, 0, "a whole tree that is small");
+    cx.write("a", "2\n");
+    assert_eq!(sent("grep 2 a; echo 3 >a"), (0, 0), "an edit on each side");
+    let mut noise = vec![0; 200_000];
+    let mut source = std::fs::File::open("/dev/urandom").unwrap();
+    std::io::Read::read_exact(&mut source, &mut noise).unwrap();
+    std::fs::write(cx.work().join("noise"), noise).unwrap();
+    assert_eq!(sent("head -c 200000 /dev/urandom >more"), (1, 1), "more than 64 KiB on each side");
+    assert_eq!(cx.read("a"), "3\n");
+    assert_eq!(cx.work().join("more").metadata().unwrap().len(), 200_000);
 }

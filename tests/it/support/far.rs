@@ -295,8 +295,10 @@ impl Pair {
         if offer.is_plain() {
             return self.inquire(offer);
         }
-        let archive = self.fetch(offer);
-        pull::unpack(archive, offer, offer.from, &Limits::default(), &self.store()).unwrap()
+        let (archive, store) = (self.fetch(offer), self.store());
+        let base = store.read_tree(offer.from).unwrap();
+        offer.ignored = offer.all_ignored.clone().since(&self.near, &store, &base).unwrap();
+        pull::unpack(archive, offer, offer.from, &Limits::default(), &store).unwrap()
     }
 
     fn fetch(&self, offer: &pull::Offer) -> pull::Archive {

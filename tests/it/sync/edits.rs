@@ -95,6 +95,29 @@ fn ignored_files_are_neither_sent_nor_touched() {
 }
 
 #[test]
+fn what_an_edited_ignore_file_keeps_over_there_is_named() {
+    everywhere(|far| {
+        let repo = RepoBuilder::new();
+        repo.file(".gitignore", "old/\n*.o\n").file("a.log", "1").file("d/x", "1");
+        let mut pair = Pair::new(repo, far);
+        pair.push();
+        let named = |pair: &Pair| -> Vec<String> {
+            let (offer, _, _) = pair.pull();
+            let names = offer.ignored.names.iter();
+            names.map(|name| sandbox_coder::rel_path::escape(name)).collect()
+        };
+        pair.far.agent("mkdir old; echo 1 > old/x; echo 1 > b.o; echo 2 > d/x");
+        assert_eq!(named(&pair), [""; 0], "no ignore file was edited");
+        pair.far.agent(
+            "printf 'old/\\n*.o\\n*.log\\nout/\\n' > .gitignore; mkdir -p out/deep obj; echo 1 > out/deep/x\n\
+             echo 1 > \"$(printf 'n\\nm.log')\"; echo 2 > a.log; echo 1 > obj/x.o; echo 1 > obj/y.log",
+        );
+        assert_eq!(named(&pair), ["n\\nm.log", "obj/y.log", "out/"]);
+        assert_eq!(pair.differs(), [".gitignore", "a.log", "d/x"]);
+    });
+}
+
+#[test]
 fn what_git_ignores_over_there_and_lies_in_the_way_is_put_aside() {
     everywhere(|far| {
         let repo = RepoBuilder::new();
@@ -152,7 +175,7 @@ fn repositories_of_the_agent_change_nothing() {
         pair.far.agent("echo 2 > sub/f; git init -q unborn; echo x > unborn/x; echo new > zz");
         pair.far.agent("git init -q clone; cd clone; echo y > y; git add y; git commit -qm y");
         let (offer, _, _) = pair.pull();
-        assert_eq!(offer.nested, ["clone"]);
+        assert_eq!(offer.nested, ["clone", "unborn"]);
         assert_eq!(pair.differs(), ["sub/f", "zz"], "{}", offer.trouble);
         pair.far.agent("rm -rf unborn; mv clone 'in\nside'");
         let (offer, _, _) = pair.pull();

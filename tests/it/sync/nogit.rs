@@ -141,6 +141,8 @@ fn the_sandboxs_own_ignore_rules_decide() {
         let (offer, records, _) = pair.pull();
         let names: Vec<_> = records.claims.iter().map(|c| escape(&c.path)).collect();
         assert_eq!(names, [".gitignore", "kept.tmp", "sub/.gitignore", "sub/x.log"]);
+        // Named is what stays by the edited rules alone.
+        assert_eq!(offer.ignored.names, [&b"build/deep/out"[..], b"new.tmp"]);
         assert!(pair.settle(&offer, records.tree));
         assert_eq!(pair.differs(), NOTHING);
     });
