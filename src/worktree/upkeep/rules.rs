@@ -264,7 +264,8 @@ mod tests {
         let waits = [("refs/base/s", 1), ("refs/held/s", 2), ("refs/sent/s", 3)];
         let settled = [("refs/base/s", 1), ("refs/held/s", 1), ("refs/sent/s", 3)];
         let plain = [("refs/base/s", 1), ("refs/sent/s", 3)];
-        let table: [(&[_], Option<Gone>, bool, &[&str], bool); 10] = [
+        type Case<'c> = (&'c [(&'c str, u8)], Option<Gone>, bool, &'c [&'c str], bool);
+        let table: [Case<'_>; 10] = [
             (&plain, None, false, &[], false),
             (&plain, Some(short), false, &[], false),
             (&plain, Some(long), false, &["refs/base/s", "refs/sent/s"], true),

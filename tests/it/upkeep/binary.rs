@@ -1,7 +1,7 @@
 //! The upkeep as a user meets it: not at all, but for the room it gives.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -126,7 +126,7 @@ fn what_is_kept_is_told_and_what_is_gone_is_named() {
     here.current_dir(&main).stdin(Stdio::null());
     assert!(here.status().unwrap().success());
     let asked = |what: &str| {
-        let out = Command::from(cx.command([what])).current_dir(&main).output().unwrap();
+        let out = cx.command([what]).current_dir(&main).output().unwrap();
         String::from_utf8_lossy(&out.stdout).into_owned()
     };
     let name = private.file_name().unwrap().to_string_lossy().into_owned();
