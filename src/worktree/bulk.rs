@@ -2,6 +2,8 @@
 //!
 //! The format is git's own (`gitformat-pack`, index version 2), of the plainest kind: whole blobs, not compressed,
 //! no deltas. Nobody can see a pack before all of it is on the disk: the index that git looks for comes last.
+//! Written here and not by `git index-pack` or the library's pack writer: they want to know the number of contents
+//! before the first, and read all of it once more, which for 1,000 contents of 5 kB takes 45 ms where this takes 5.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
