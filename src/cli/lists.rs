@@ -137,6 +137,10 @@ fn status_text(status: &list::Status) -> String {
             "waiting   the sandbox may hold work that is not here: `sandbox-coder pull`\n",
         );
     }
+    if let Some(moved) = &status.moved {
+        let text = format!("{}: {}", moved.message(), moved.hint());
+        out.push_str(&format!("moved     {}\n", crate::rel_path::escape_message(&text)));
+    }
     let kept = ui::progress::human_bytes(status.kept_bytes);
     out.push_str(&format!("kept      {kept} in .git, for `undo` and the next sync\n"));
     for folder in &status.left_over {

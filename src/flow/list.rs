@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::home::held;
+use super::moved::{self, Moved};
 use super::open::Open;
 use super::safety;
 use super::sandbox;
@@ -72,6 +73,8 @@ pub struct Status {
     pub kept_bytes: u64,
     /// Folders in `.git` of worktrees that are gone. What their sandboxes hold may be nowhere else.
     pub left_over: Vec<String>,
+    /// What is left at the place where the worktree was before.
+    pub moved: Option<Moved>,
     /// Why the sandbox is not told: its service could not be asked. Everything else lies on this side.
     pub unreachable: Option<String>,
 }
@@ -124,6 +127,7 @@ pub async fn status(cx: &Context) -> anyhow::Result<Status> {
         runs: open.memory.runs()?,
         kept_bytes: upkeep::bytes_below(open.repo.private_dir()),
         left_over: left_over(&open.repo),
+        moved: open.moved,
         unreachable,
     })
 }
@@ -228,6 +232,7 @@ pub async fn remove(cx: &Context, wanted: Option<&str>, force: bool) -> anyhow::
     service.client.delete(&found.id).await?;
     if let Some(repo) = &cx.repo {
         upkeep::deleted(repo, &found.id);
+        moved::forget(repo, &cx.config.state_dir, &found.id);
     }
     if let Some(mut open) = mine {
         open.record.sandbox = None;

@@ -19,6 +19,7 @@ pub mod home;
 pub mod labels;
 pub mod lent;
 pub mod list;
+pub mod moved;
 pub mod open;
 pub mod pull;
 pub mod reader;

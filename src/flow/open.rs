@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::moved::{self, Moved};
 use super::{Context, blocking};
 use crate::event::Event;
 use crate::state::{SandboxRecord, Store as Memory, WorktreeRecord};
@@ -26,6 +27,8 @@ pub struct Open {
     pub memory: Memory,
     /// What is known about it.
     pub record: WorktreeRecord,
+    /// What is left at the place where the worktree was before.
+    pub moved: Option<Moved>,
     _lock: Option<Lock>,
 }
 
@@ -35,6 +38,9 @@ impl Open {
         let open = Self::find(cx, Some(what)).await?;
         cx.told().unpulled = open.record.sandbox.as_ref().is_some_and(|r| r.unpulled);
         open.resume(cx).await?;
+        if let Some(moved) = &open.moved {
+            cx.reporter.warn("worktree.moved", moved.message(), Some(moved.hint())).await;
+        }
         Ok(open)
     }
 
@@ -57,7 +63,8 @@ impl Open {
             let memory = Memory::new(&state_dir, repo.worktree_id());
             let mut record = memory.worktree()?;
             record.worktree = repo.top().display().to_string();
-            Ok(Open { repo, head, memory, record, _lock: lock })
+            let moved = moved::look(&repo, &state_dir);
+            Ok(Open { repo, head, memory, record, moved, _lock: lock })
         });
         tokio::select! {
             open = open => open,

@@ -18,6 +18,7 @@ pub mod ignores;
 mod index;
 pub mod journal;
 mod look;
+pub mod moved;
 pub mod patch;
 pub mod private;
 pub mod repo;

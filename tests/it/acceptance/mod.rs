@@ -8,6 +8,7 @@ mod ground_trouble;
 mod held;
 mod inside;
 mod liars;
+mod moved;
 mod patches;
 mod readers;
 mod rows;
