@@ -17,6 +17,11 @@ pub fn sending(open: &Open, sandbox_id: &str, tree: Oid) -> anyhow::Result<()> {
 pub fn agree(open: &mut Open, sandbox_id: &str, tree: Oid) -> anyhow::Result<()> {
     open.repo.set_base(sandbox_id, tree)?;
     open.repo.delete_ref(&sent(sandbox_id))?;
+    // A result that was kept until here waits for nothing any more.
+    let held = format!("refs/held/{sandbox_id}");
+    if open.repo.read_ref(&held)? == Some(tree) {
+        open.repo.delete_ref(&held)?;
+    }
     if open.record.decided.take_if(|d| d.sandbox_id == sandbox_id).is_some() {
         open.save()?;
     }

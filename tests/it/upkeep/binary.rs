@@ -33,6 +33,7 @@ fn due() -> (TestContext, PathBuf) {
     let private = private(&cx);
     let note = private.join("upkeep");
     assert!(note.exists(), "the first run begins to count");
+    assert_eq!(private.join("refs/held").read_dir().unwrap().count(), 0, "all is agreed");
     assert!(!private.join("refs/undo/never").exists());
     // What a kill leaves.
     std::fs::write(private.join("refs/undo/never"), format!("{}\n", "1".repeat(40))).unwrap();
