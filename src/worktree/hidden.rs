@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::confined::{Found, Root, is_no_folder};
+use super::confined::{Root, is_no_folder};
+use super::found::Found;
 use super::git::must;
 use super::{Error, Repo};
 use crate::rel_path::RelPath;
@@ -125,7 +126,7 @@ mod tests {
         ];
         assert_eq!(found, wanted.map(|(path, why)| (path.to_owned(), why)));
         let path = RelPath::parse(b"ignored").unwrap();
-        let same = Entry { mode: Mode::File, id: super::super::confined::blob_id(b"1") };
+        let same = Entry { mode: Mode::File, id: super::super::found::blob_id(b"1") };
         assert!(lies_there(&repo, &path, same).unwrap());
         assert!(!lies_there(&repo, &path, entry).unwrap());
     }

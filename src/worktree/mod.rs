@@ -11,6 +11,7 @@ pub mod apply;
 pub mod bulk;
 pub mod capture;
 pub mod confined;
+pub mod found;
 pub(crate) mod git;
 pub mod guards;
 pub mod hidden;

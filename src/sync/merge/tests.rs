@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::worktree::confined::blob_id;
+use crate::worktree::found::blob_id;
 
 fn p(name: &str) -> RelPath {
     RelPath::parse(name.as_bytes()).unwrap()

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::worktree::confined::blob_id;
+use crate::worktree::found::blob_id;
 
 #[derive(Default)]
 struct World {

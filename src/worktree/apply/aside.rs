@@ -6,7 +6,8 @@ use super::hands::Hands;
 use super::{Error, failed};
 use crate::rel_path::RelPath;
 use crate::tree::{Entry, Mode};
-use crate::worktree::confined::{Dir, blob_id};
+use crate::worktree::confined::Dir;
+use crate::worktree::found::blob_id;
 
 /// Where versions are put aside, relative to the worktree. It holds a `.gitignore`, so no snapshot takes it in.
 pub const CONFLICTS: &str = ".sandbox-coder/conflicts";

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use super::{Error, SYNC_SINGLY, Site, failed};
 use crate::rel_path::RelPath;
 use crate::tree::{Change, Entry, Mode, Tree};
-use crate::worktree::confined::{Dir, Found, Root, Stamp, is_no_folder};
+use crate::worktree::confined::{Dir, Root, is_no_folder};
+use crate::worktree::found::{Found, Stamp};
 
 /// What came of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

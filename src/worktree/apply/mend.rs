@@ -6,7 +6,8 @@ use super::hands::Hands;
 use super::{Error, aside, failed};
 use crate::rel_path::RelPath;
 use crate::tree::{Change, Entry};
-use crate::worktree::confined::{Dir, Found, is_no_folder};
+use crate::worktree::confined::{Dir, is_no_folder};
+use crate::worktree::found::Found;
 
 impl Hands<'_> {
     /// After an interruption: nothing staged stays behind, and bytes of the user's that were in our

@@ -17,7 +17,7 @@ use std::path::Path;
 pub use aside::CONFLICTS;
 use hands::{Hands, Outcome, Seen};
 
-use super::confined::Found;
+use super::found::Found;
 use super::journal::{self, Journal, Shelf};
 use super::upkeep::rules::{RUNS, UNDO};
 use crate::exit::ErrorCode;

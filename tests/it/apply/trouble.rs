@@ -7,7 +7,7 @@ use sandbox_coder::exit::ErrorCode;
 use sandbox_coder::rel_path::RelPath;
 use sandbox_coder::tree::Oid;
 use sandbox_coder::worktree::apply::{self, Error, Objects, Plan, Site};
-use sandbox_coder::worktree::confined::blob_id;
+use sandbox_coder::worktree::found::blob_id;
 use sandbox_coder::worktree::journal::{Journal, Shelf};
 
 use super::ground::{Files, Ground, assert_same, f, files, p};
