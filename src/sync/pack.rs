@@ -149,7 +149,7 @@ impl Packer<'_> {
         }
         // Large objects are read on a thread of their own, through a pipe.
         let (mut reader, mut writer) = io::pipe()?;
-        let beside = store.reopen()?;
+        let beside = store.reopen();
         std::thread::scope(|scope| {
             let copying = scope.spawn(move || beside.copy_blob(entry.id, &mut writer));
             let mut start = vec![0; PROBE];

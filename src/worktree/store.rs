@@ -1,7 +1,7 @@
 //! Objects of the private repository: blobs and trees, never commits.
 
 use std::borrow::Borrow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -23,7 +23,8 @@ use crate::tree::{Entry, Mode, Oid, Tree};
 ///
 /// Cheap to open. Not shared between threads: each thread opens its own.
 pub struct Store {
-    repo: Repository,
+    /// Opened when it is first needed: a thread's own store may never need it.
+    repo: OnceCell<Repository>,
     dir: PathBuf,
     /// Trees read or written through this handle: they are there and need not be written.
     trees: RefCell<HashSet<git2::Oid>>,
@@ -34,22 +35,32 @@ impl Store {
     pub fn open(repo: &Repo) -> Result<Self, Error> {
         repo.prepare()?;
         let dir = repo.private_dir().to_owned();
-        Self::at(dir)
+        let store = Self::at(dir);
+        store.repo()?;
+        Ok(store)
     }
 
-    fn at(dir: PathBuf) -> Result<Self, Error> {
-        // What is read is checked here, by a hash that takes a fifth of the time.
-        git2::opts::strict_hash_verification(false);
-        Ok(Self { repo: Repository::open_bare(&dir)?, dir, trees: RefCell::default() })
+    fn at(dir: PathBuf) -> Self {
+        Self { repo: OnceCell::new(), dir, trees: RefCell::default() }
     }
 
     /// The same store once more, for another thread.
-    pub fn reopen(&self) -> Result<Self, Error> {
+    pub fn reopen(&self) -> Self {
         Self::at(self.dir.clone())
     }
 
+    fn repo(&self) -> Result<&Repository, Error> {
+        if let Some(repo) = self.repo.get() {
+            return Ok(repo);
+        }
+        // What is read is checked here, by a hash that takes a fifth of the time.
+        git2::opts::strict_hash_verification(false);
+        let repo = Repository::open_bare(&self.dir)?;
+        Ok(self.repo.get_or_init(|| repo))
+    }
+
     fn odb(&self) -> Result<Odb<'_>, Error> {
-        Ok(self.repo.odb()?)
+        Ok(self.repo()?.odb()?)
     }
 
     fn git(&self) -> Command {
@@ -209,7 +220,7 @@ impl Store {
         }
         while let Some((prefix, id)) = open.pop() {
             checked(&self.odb()?, oid(id), ObjectType::Tree)?;
-            let tree = self.repo.find_tree(id)?;
+            let tree = self.repo()?.find_tree(id)?;
             self.trees.borrow_mut().insert(id);
             for entry in tree.iter() {
                 let mut name = prefix.clone();
@@ -246,7 +257,7 @@ impl Store {
             if found.insert(id, name).is_some() || !odb.exists(raw(id)) {
                 continue;
             }
-            for entry in self.repo.find_tree(raw(id))?.iter() {
+            for entry in self.repo()?.find_tree(raw(id))?.iter() {
                 let (id, name) = (oid(entry.id()), entry.name_bytes().to_vec());
                 match entry.filemode_raw() {
                     0o040000 => open.push((id, name)),
@@ -407,7 +418,6 @@ impl<S: Borrow<Store>> apply::Objects for (&Repo, S) {
     }
 
     fn again(&self) -> io::Result<Box<dyn apply::Objects + Send + '_>> {
-        let store = self.1.borrow().reopen().map_err(io::Error::other)?;
-        Ok(Box::new((self.0, store)))
+        Ok(Box::new((self.0, self.1.borrow().reopen())))
     }
 }

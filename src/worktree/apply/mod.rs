@@ -225,11 +225,12 @@ pub(super) fn carry_out(
         steps,
         asides: plan.asides.clone(),
     };
+    let versions = pinned(&journal);
     site.objects
-        .pin(&journal.run, &pinned(&journal))
+        .pin(&journal.run, &versions)
         .map_err(journal_failed("keep the versions of", site.state))?;
     shelf.open(&journal).map_err(journal_failed("write", site.state))?;
-    if let Err(e) = stage_all(&hands, &journal, &todo) {
+    if let Err(e) = stage_all(&hands, &journal, &todo, &versions) {
         // Nothing was replaced yet: leave no trace, or else the journal that leads to it.
         if hands.unstage(&journal.steps) {
             let _ = shelf.discard(&journal.run);
@@ -249,7 +250,8 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         let hands = Hands::new(site, &journal.run)?;
         let mut applied = Applied { run: journal.run.clone(), ..Applied::default() };
         hands.recover(&journal.steps, |_| true)?;
-        if lacks_versions(&hands, &journal)? {
+        let versions = pinned(&journal);
+        if lacks_versions(&hands, &versions)? {
             shelf.discard(&journal.run).map_err(journal_failed("discard", site.state))?;
             let _ = site.objects.unpin(&journal.run);
             continue;
@@ -266,7 +268,7 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
         }
         let pending: Vec<Change> = todo.iter().map(|&(n, _)| journal.steps[n].clone()).collect();
         check_means(&hands, &pending, &journal.asides)?;
-        stage(&hands, &journal, &todo)?;
+        stage_all(&hands, &journal, &todo, &versions)?;
         out.push(finish(&hands, &shelf, journal, &todo, applied, false)?);
     }
     Ok(out)
@@ -274,9 +276,9 @@ pub fn resume(site: &Site<'_>) -> Result<Vec<Applied>, Error> {
 
 /// Whether a version is gone. All are on the disk before the first replacement, so a power cut came earlier:
 /// the worktree is as it was, and what was to be applied is asked for again.
-fn lacks_versions(hands: &Hands<'_>, journal: &Journal) -> Result<bool, Error> {
+fn lacks_versions(hands: &Hands<'_>, versions: &Tree) -> Result<bool, Error> {
     let read = |source| Error::Io { doing: "read", path: "the private store".into(), source };
-    for id in pinned(journal).values().map(|entry| entry.id) {
+    for id in versions.values().map(|entry| entry.id) {
         if !hands.site.objects.has(&id).map_err(read)? {
             return Ok(true);
         }
@@ -284,17 +286,18 @@ fn lacks_versions(hands: &Hands<'_>, journal: &Journal) -> Result<bool, Error> {
     Ok(false)
 }
 
-fn stage_all(hands: &Hands<'_>, journal: &Journal, todo: &[Todo]) -> Result<(), Error> {
-    aside::prepare(hands, &journal.asides)?;
-    stage(hands, journal, todo)
-}
-
 /// Writes all that will replace something, and waits until it is on the disk with all versions of the run.
-fn stage(hands: &Hands<'_>, journal: &Journal, todo: &[Todo]) -> Result<(), Error> {
+fn stage_all(
+    hands: &Hands<'_>,
+    journal: &Journal,
+    todo: &[Todo],
+    versions: &Tree,
+) -> Result<(), Error> {
+    aside::prepare(hands, &journal.asides)?;
     crew::each(hands, todo, |hands, &(number, seen)| {
         hands.stage(number, &journal.steps[number], seen)
     })?;
-    hands.sync_staged(&pinned(journal))
+    hands.sync_staged(versions)
 }
 
 /// A step's number, and what was seen when its path was found as the plan saw it.
