@@ -8,7 +8,7 @@ use sandbox_coder::worktree::apply::Error;
 use super::ground::{Files, Ground, f, files, p};
 
 /// Enough for several threads.
-const MANY: usize = 96;
+const MANY: usize = 72;
 
 fn exchange(a: &std::path::Path, b: &std::path::Path) {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
