@@ -235,7 +235,8 @@ fn objects_and_packs_that_became_many_become_one_pack() {
 
 #[test]
 fn what_the_users_repository_drops_is_still_here() {
-    let mut ground = Ground::after(3);
+    // Every file changed more than once: there are contents that neither HEAD nor the worktree has.
+    let mut ground = Ground::after(2 * FILES);
     // The user happens to have the same contents, committed and packed; they go with their branch.
     ground.user.git(&["checkout", "-q", "-b", "side"]);
     for state in ground.states.clone() {
