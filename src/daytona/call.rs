@@ -7,7 +7,7 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 
-use super::error::Subject;
+use super::refusal::Subject;
 use super::retry::Repeat;
 
 /// What a request carries.

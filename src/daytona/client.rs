@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 pub use super::address::is_loopback;
 use super::address::{below, loops_back, parse_base, redirect};
 use super::call::{Call, Payload, Progress};
-use super::error::{Error, Subject, Tries};
+use super::error::{Error, Tries};
 use super::failure::{Failed, chain};
 use super::incoming::Incoming;
+use super::refusal::Subject;
 use super::retry::{self, Failure, Policy};
 use crate::secret::{Scrubber, Secret};
 

@@ -6,8 +6,9 @@ use reqwest::{StatusCode, header};
 
 use super::call::Call;
 use super::client::Client;
-use super::error::{ConnectStep, Error, Refusal, Tries, meaning};
+use super::error::{ConnectStep, Error, Tries};
 use super::incoming::Incoming;
+use super::refusal::{Refusal, meaning};
 use super::retry::{self, Failure};
 use crate::wire::error::ErrorBody;
 

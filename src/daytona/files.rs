@@ -7,8 +7,9 @@ use futures_util::{Stream, StreamExt as _};
 use reqwest::{Method, header};
 
 use super::call::{Call, Payload, Progress};
-use super::error::{Error, Subject};
+use super::error::Error;
 use super::incoming::Incoming;
+use super::refusal::Subject;
 use super::retry::{self, Repeat};
 use super::toolbox::Toolbox;
 use crate::wire::files::{BulkUpload, FileInfo};

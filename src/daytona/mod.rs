@@ -16,6 +16,7 @@ mod incoming;
 pub mod preview;
 pub mod process;
 pub mod pty;
+pub mod refusal;
 pub mod retry;
 pub mod sandboxes;
 pub mod script;

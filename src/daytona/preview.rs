@@ -4,7 +4,8 @@ use reqwest::Method;
 
 use super::call::Call;
 use super::client::Client;
-use super::error::{Error, Subject};
+use super::error::Error;
+use super::refusal::Subject;
 use crate::wire::sandbox::PreviewUrl;
 
 impl Client {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
-use super::error::{Error, Meaning, Subject};
+use super::error::Error;
+use super::refusal::{Meaning, Subject};
 use super::retry::Repeat;
 use super::script::{LATER, Script, said};
 use super::toolbox::Toolbox;

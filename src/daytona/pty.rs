@@ -13,7 +13,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
-use super::error::{Error, Subject};
+use super::error::Error;
+use super::refusal::Subject;
 use super::retry::Repeat;
 use super::toolbox::Toolbox;
 use crate::wire::pty::{CloseReason, Control, CreatePty, ENVS_PREFIX, EXIT_CONTROL, PtyCreated};

@@ -9,7 +9,8 @@ use reqwest::Method;
 
 use super::call::Call;
 use super::client::Client;
-use super::error::{Error, Meaning, Subject};
+use super::error::Error;
+use super::refusal::{Meaning, Subject};
 use super::retry::Repeat;
 use crate::wire::sandbox::{CreateSandbox, Labels, Sandbox, SandboxPage, SandboxState, StringMap};
 

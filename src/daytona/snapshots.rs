@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::call::Call;
 use super::client::Client;
-use super::error::{Error, Subject};
+use super::error::Error;
+use super::refusal::Subject;
 use crate::wire::sandbox::BuildInfo;
 use crate::wire::snapshot::{Snapshot, SnapshotPage};
 

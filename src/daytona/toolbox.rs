@@ -10,7 +10,8 @@ use reqwest::{Method, Url};
 use super::address::{below, parse_base};
 use super::call::Call;
 use super::client::Client;
-use super::error::{Error, Meaning, Subject};
+use super::error::Error;
+use super::refusal::{Meaning, Subject};
 use super::retry::{self, Policy, Repeat};
 use crate::wire::sandbox::{Sandbox, SandboxState, Url as UrlAnswer};
 
