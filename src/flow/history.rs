@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::open::Open;
 use super::sandbox::Ready;
-use super::{Context, blocking};
+use super::{Context, blocking, send};
 use crate::daytona::Patience;
 use crate::daytona::script::Script;
 use crate::sync::history::{self, Depth, History, Known, PACK_MAX, Said, UPLOADING, Wanted};
+use crate::sync::push::Carried;
 use crate::worktree::Repo;
 
 /// Unpacking a large history over there. Longer than that nobody waits for a convenience.
@@ -58,8 +59,9 @@ impl Past {
             warn(cx, "history.skipped", &format!("HEAD's history is not sent: {why}")).await;
         }
         let (repo, wanted, known) = (repo.clone(), self.wanted.clone(), self.known.clone());
+        let link = send::link(&cx.config.provider);
         let planning =
-            blocking(move || Ok(History::plan(&repo, &wanted, known.as_ref(), PACK_MAX)));
+            blocking(move || Ok(History::plan(&repo, &wanted, known.as_ref(), PACK_MAX, link)));
         let history = match cx.until_signal(planning).await? {
             Ok(history) => history,
             Err(error) => {
@@ -76,14 +78,38 @@ impl Past {
         Ok(())
     }
 
-    /// Packs what a full push needs and sends it ahead.
-    pub async fn go_ahead(
-        &mut self,
-        cx: &Context,
-        open: &Open,
-        ready: &Ready,
-    ) -> anyhow::Result<()> {
-        self.prepare(cx, &open.repo, true).await?;
+    /// What a whole tree need not bring once more. What is small may travel twice.
+    pub fn carried(&self) -> Option<Carried> {
+        self.history.as_ref().filter(|h| h.goes_ahead())?.carried()
+    }
+
+    /// Sends what a whole tree counts on ahead; says whether it got there.
+    pub async fn carry(&mut self, cx: &Context, ready: &Ready) -> anyhow::Result<bool> {
+        let Some(history) = &mut self.history else { return Ok(false) };
+        let sending = async { Ok(history.upload(&ready.toolbox, &ready.home).await) };
+        match cx.until_signal(sending).await? {
+            Ok(bytes) => cx.told().bytes += bytes,
+            Err(error) => self.give_up(cx, &format!("{:#}", anyhow::Error::from(error))).await,
+        }
+        Ok(self.carried().is_some())
+    }
+
+    /// Adds the step that unpacks what the push counts on.
+    pub fn add_carry(&self, script: &mut Script) {
+        if let Some(history) = &self.history {
+            history.add_carry(script);
+        }
+    }
+
+    /// The sandbox could not make use of it.
+    pub fn carry_nothing(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.carry_nothing();
+        }
+    }
+
+    /// Packs what goes along with a whole tree and sends it ahead.
+    pub async fn go_ahead(&mut self, cx: &Context, ready: &Ready) -> anyhow::Result<()> {
         let sending = async {
             self.send_ahead(cx, ready).await;
             Ok(())
@@ -95,10 +121,10 @@ impl Past {
     pub async fn send_ahead(&mut self, cx: &Context, ready: &Ready) {
         let Some(history) = self.history.as_mut().filter(|h| h.goes_ahead()) else { return };
         let sending = async {
-            tokio::time::timeout(UPLOADING, history.upload(&ready.toolbox, &ready.home))
+            let uploading = history.upload(&ready.toolbox, &ready.home);
+            cx.told().bytes += tokio::time::timeout(UPLOADING, uploading)
                 .await
                 .map_err(|_| anyhow::anyhow!("it took longer than {}s", UPLOADING.as_secs()))??;
-            cx.told().bytes += history.bytes();
             let mut script = Script::new();
             history.add_take(&mut script);
             let patience = Patience { whole: UNPACKING, ..Patience::default() };
@@ -113,9 +139,17 @@ impl Past {
             Ok(_) => "the sandbox gave no answer".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        let message = format!("HEAD's history did not get into the sandbox: {failed}");
-        warn(cx, "history.failed", &message).await;
+        self.give_up(cx, &failed).await;
+    }
+
+    async fn give_up(&mut self, cx: &Context, why: &str) {
+        tell_failed(cx, why).await;
         self.history = Some(History::none(&self.wanted));
+    }
+
+    /// Bytes that travel or have travelled.
+    pub fn bytes(&self) -> u64 {
+        self.history.as_ref().map_or(0, History::bytes)
     }
 
     /// Adds the step that puts it in place.
@@ -134,11 +168,15 @@ impl Past {
     pub async fn settle(&self, cx: &Context, repo: &Repo) {
         let (Some(history), Some(said)) = (&self.history, &self.said) else { return };
         if let Said::Failed(words) = said {
-            let message = format!("HEAD's history did not get into the sandbox: {words}");
-            warn(cx, "history.failed", &message).await;
+            tell_failed(cx, words).await;
         }
         history.outcome(&self.sandbox, said).save(repo);
     }
+}
+
+async fn tell_failed(cx: &Context, why: &str) {
+    let message = format!("HEAD's history did not get into the sandbox: {why}");
+    warn(cx, "history.failed", &message).await;
 }
 
 async fn warn(cx: &Context, code: &str, message: &str) {

@@ -63,8 +63,7 @@ pub async fn send(
             tell_notes(cx, &notes).await;
         }
         let push = match base {
-            // Packing and unpacking the one is no reason to wait with the other.
-            None => tokio::try_join!(pack(cx, open, base, to), past.go_ahead(cx, open, ready))?.0,
+            None => whole(cx, open, ready, to, &mut past).await?,
             Some(_) => pack(cx, open, base, to).await?,
         };
         past.prepare(cx, &open.repo, push.is_full()).await?;
@@ -76,7 +75,8 @@ pub async fn send(
                 common::agree(open, &id, push.to)?;
                 past.settle(cx, &open.repo).await;
                 phase.end(None).await;
-                tell(cx, &push, &notes).await;
+                let carried = if push.counts_on_more() { past.bytes() } else { 0 };
+                tell(cx, &push, carried, &notes).await;
                 tell_aside(cx, aside).await;
                 return Ok(Sent::Yes);
             }
@@ -122,6 +122,7 @@ pub async fn send(
                 return Err(Failure::new(ErrorCode::WorktreeBusy, message).into());
             }
             Pushed::Corrupt => {}
+            Pushed::Lacking => past.carry_nothing(),
         }
     }
     let message = "the sandbox did not take the worktree after several tries";
@@ -170,8 +171,37 @@ async fn pack(cx: &Context, open: &Open, from: Option<Oid>, to: Oid) -> anyhow::
     cx.until_signal(blocking(pack)).await
 }
 
+/// Packs the whole tree. What HEAD's history brings goes ahead meanwhile, and does not travel twice.
+async fn whole(
+    cx: &Context,
+    open: &Open,
+    ready: &Ready,
+    to: Oid,
+    past: &mut Past,
+) -> anyhow::Result<Push> {
+    past.prepare(cx, &open.repo, true).await?;
+    let Some(carried) = past.carried() else {
+        // Packing and unpacking the one is no reason to wait with the other.
+        return Ok(tokio::try_join!(pack(cx, open, None, to), past.go_ahead(cx, ready))?.0);
+    };
+    let (repo, link) = (open.repo.clone(), link(&cx.config.provider));
+    let pack_rest = move || {
+        let plan = || -> anyhow::Result<Push> {
+            let store = Store::open(&repo)?;
+            let tree = store.read_tree(to)?;
+            Ok(Push::plan_beside(&store, &carried, (to, &tree), &repo.state_dir(), link)?)
+        };
+        plan().inspect_err(|_| capture::forget(&repo))
+    };
+    let packing = cx.until_signal(blocking(pack_rest));
+    match tokio::try_join!(packing, past.carry(cx, ready))? {
+        (push, true) => Ok(push),
+        (_, false) => pack(cx, open, None, to).await,
+    }
+}
+
 /// A sandbox on this machine is as near as its disk; any other is taken for one behind a slow uplink.
-fn link(provider: &Provider) -> Link {
+pub fn link(provider: &Provider) -> Link {
     match provider {
         Provider::Local => Link::Near,
         Provider::Daytona { api_url, .. } if client::is_loopback(api_url) => Link::Near,
@@ -212,12 +242,17 @@ async fn deliver(
         if let Some(run) = run {
             run.upload(&ready.toolbox).await.context("send the prompt")?;
         }
-        past.send_ahead(cx, ready).await;
+        if !push.counts_on_more() {
+            past.send_ahead(cx, ready).await;
+        }
         let mut script = Script::new();
         if let Some(run) = run {
             run.guard(&mut script, &format!("ok {}", push.to));
         }
         excludes.add_to(&mut script);
+        if push.counts_on_more() {
+            past.add_carry(&mut script);
+        }
         push.add_to(&mut script, uploaded.as_deref());
         past.add_to(&mut script);
         if let Some(run) = run {
@@ -298,12 +333,12 @@ fn torn_push(open: &Open, which: &str) -> anyhow::Result<(Option<Oid>, Oid)> {
     Err(Failure::new(ErrorCode::SandboxUnpulledWork, message).hint(home::RESYNC).into())
 }
 
-async fn tell(cx: &Context, push: &Push, notes: &[Note]) {
+async fn tell(cx: &Context, push: &Push, carried: u64, notes: &[Note]) {
     let event = Event::Sync {
         direction: Direction::In,
         full: push.is_full(),
         files: push.files,
-        bytes: push.bytes,
+        bytes: push.bytes + carried,
         deleted: push.deleted,
         skipped: notes.iter().filter(|note| note.is_left_out()).count() as u64,
         planned: cx.config.dry_run,
@@ -350,6 +385,6 @@ pub async fn preview(cx: &Context, open: &Open) -> anyhow::Result<()> {
     let (to, notes) = look(cx, open, base).await?;
     let push = pack(cx, open, base, to).await?;
     tell_notes(cx, &notes).await;
-    tell(cx, &push, &notes).await;
+    tell(cx, &push, 0, &notes).await;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A delta as a tar.gz: control lists below `c/`, contents below `f/`. Memory does not grow with the files.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
@@ -9,7 +10,7 @@ use super::counted::Counted;
 use super::delta::Delta;
 use super::gzip::{Gzip, shrinks};
 use crate::rel_path::RelPath;
-use crate::tree::{Entry, Mode};
+use crate::tree::{Entry, Mode, Oid};
 use crate::worktree::Store;
 
 /// What was written.
@@ -48,9 +49,10 @@ const PROBE: usize = 64 * 1024;
 const WHOLE: u64 = 1 << 20;
 
 /// Writes the archive. Content comes from the store's objects, so it is what the snapshot's id names, no
-/// matter what happens to the files meanwhile.
+/// matter what happens to the files meanwhile. Contents that are `carried` by other means stay out of it.
 pub fn pack(
     delta: &Delta,
+    carried: &BTreeSet<Oid>,
     store: &Store,
     link: Link,
     out: &mut dyn Write,
@@ -61,8 +63,8 @@ pub fn pack(
         .map_or(0, |d| d.as_secs());
     let mut packer =
         Packer { tar: Builder::new(Gzip::new(counted, link.level())?), now, content: 0 };
-    packer.lists(delta)?;
-    for (path, entry) in &delta.writes {
+    packer.lists(delta, carried)?;
+    for (path, entry) in delta.writes.iter().filter(|(_, e)| !carried.contains(&e.id)) {
         packer.file(path, *entry, store)?;
     }
     let content = packer.content;
@@ -77,18 +79,17 @@ struct Packer<'o> {
 }
 
 impl Packer<'_> {
-    fn lists(&mut self, delta: &Delta) -> io::Result<()> {
+    fn lists(&mut self, delta: &Delta, carried: &BTreeSet<Oid>) -> io::Result<()> {
         let nul = |paths: &[RelPath]| {
             paths.iter().flat_map(|p| p.as_bytes().iter().copied().chain([0])).collect::<Vec<u8>>()
         };
-        let links: Vec<RelPath> = delta
-            .writes
-            .iter()
-            .filter(|(_, e)| e.mode == Mode::Link)
-            .map(|(p, _)| p.clone())
-            .collect();
-        let wrote: Vec<RelPath> = delta.writes.iter().map(|(path, _)| path.clone()).collect();
-        self.list("f", &nul(&wrote))?;
+        let written = |which: &dyn Fn(&Entry) -> bool| -> Vec<RelPath> {
+            let those = delta.writes.iter().filter(|(_, entry)| which(entry));
+            those.map(|(path, _)| path.clone()).collect()
+        };
+        let links = written(&|entry| entry.mode == Mode::Link);
+        self.list("f", &nul(&written(&|_| true)))?;
+        self.list("h", &nul(&written(&|entry| carried.contains(&entry.id))))?;
         self.list("a", &nul(&delta.added))?;
         self.list("d", &nul(&delta.deletes))?;
         self.list("r", &nul(&delta.replaced))?;

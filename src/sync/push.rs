@@ -1,5 +1,6 @@
 //! Here to there: the plan, the one step that applies it, and what the sandbox says to it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
@@ -20,6 +21,15 @@ const PUSH: &str = include_str!("scripts/push.sh");
 /// Archives up to this size travel inside the step that applies them.
 pub const INLINE_MAX: u64 = 64 * 1024;
 
+/// A tree whose contents get to the sandbox by other means than the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The delivery that brings them.
+    pub by: String,
+    /// The tree.
+    pub tree: Oid,
+}
+
 /// What is to be sent.
 #[derive(Debug)]
 pub struct Push {
@@ -36,6 +46,7 @@ pub struct Push {
     id: String,
     sha256: String,
     archive: Archive,
+    carried: Option<String>,
 }
 
 #[derive(Debug)]
@@ -57,9 +68,32 @@ impl Push {
         link: Link,
     ) -> Result<Push, Error> {
         let nothing = Tree::new();
-        let delta = delta(from.map_or(&nothing, |(_, tree)| tree), to.1);
+        let from = from.map_or((None, &nothing), |(id, tree)| (Some(id), tree));
+        Self::prepare(from, to, None, store, spool, link)
+    }
+
+    /// The same for a whole tree whose contents are `carried`, but for what differs.
+    pub fn plan_beside(
+        store: &Store,
+        carried: &Carried,
+        to: (Oid, &Tree),
+        spool: &Path,
+        link: Link,
+    ) -> Result<Push, Error> {
+        Self::prepare((None, &Tree::new()), to, Some(carried), store, spool, link)
+    }
+
+    fn prepare(
+        from: (Option<Oid>, &Tree),
+        to: (Oid, &Tree),
+        carried: Option<&Carried>,
+        store: &Store,
+        spool: &Path,
+        link: Link,
+    ) -> Result<Push, Error> {
+        let delta = delta(from.1, to.1);
         let mut push = Push {
-            from: from.map(|(id, _)| id),
+            from: from.0,
             to: to.0,
             files: delta.writes.len() as u64,
             deleted: delta.gone as u64,
@@ -67,9 +101,12 @@ impl Push {
             id: uuid::Uuid::new_v4().simple().to_string(),
             sha256: String::new(),
             archive: Archive::None,
+            carried: carried.map(|carried| carried.by.clone()),
         };
         if push.from != Some(push.to) {
-            push.pack(&delta, store, spool, link)?;
+            let carried = carried.map(|carried| store.read_tree(carried.tree)).transpose()?;
+            let contents = carried.iter().flatten().map(|(_, entry)| entry.id).collect();
+            push.pack(&delta, &contents, store, spool, link)?;
         }
         Ok(push)
     }
@@ -77,6 +114,7 @@ impl Push {
     fn pack(
         &mut self,
         delta: &Delta,
+        carried: &BTreeSet<Oid>,
         store: &Store,
         spool: &Path,
         link: Link,
@@ -85,11 +123,12 @@ impl Push {
         let mut file = tempfile::tempfile_in(spool).map_err(io)?;
         let packed = {
             let mut buffered = std::io::BufWriter::with_capacity(256 * 1024, &mut file);
-            let packed =
-                pack(delta, store, link, &mut buffered).map_err(|e| match e.downcast() {
+            let packed = pack(delta, carried, store, link, &mut buffered).map_err(|e| {
+                match e.downcast() {
                     Ok(source) => io(source),
                     Err(other) => Error::Pack(other),
-                })?;
+                }
+            })?;
             buffered.flush().map_err(io)?;
             packed
         };
@@ -109,6 +148,11 @@ impl Push {
     /// Whether the whole tree travels.
     pub fn is_full(&self) -> bool {
         self.from.is_none()
+    }
+
+    /// Whether the sandbox has to be given contents by other means before.
+    pub fn counts_on_more(&self) -> bool {
+        self.carried.is_some()
     }
 
     /// The archive, when it is too large for the step and has to lie over there before.
@@ -153,6 +197,7 @@ impl Push {
             .set("SHA", &self.sha256)
             .set("A", uploaded.unwrap_or("inline"))
             .set("DATA", data)
+            .set("CARRIED", self.carried.as_deref().unwrap_or("-"))
             .step(&format!("{COMMON}\n{PUSH}"));
     }
 }
@@ -177,6 +222,8 @@ pub enum Pushed {
     Torn(String),
     /// The archive did not arrive whole.
     Corrupt,
+    /// What was carried by other means is not there.
+    Lacking,
 }
 
 /// Reads the answer of the step.
@@ -188,12 +235,15 @@ pub fn heard(result: &str) -> Result<Pushed, Error> {
                 aside = Some(rest.to_owned());
                 continue;
             }
+            // What the push counts on is unpacked before it, and says so.
+            "history" => continue,
             "ok" => Pushed::Ok { already: rest.ends_with("already"), aside },
             "stale" => Pushed::Stale(rest.trim().parse().ok()),
             "dirty" => Pushed::Dirty,
             "busy" => Pushed::Busy,
             "torn" => Pushed::Torn(rest.to_owned()),
             "corrupt" => Pushed::Corrupt,
+            "lacking" => Pushed::Lacking,
             _ => return Err(refusal(word, rest, result)),
         });
     }
@@ -248,6 +298,7 @@ mod tests {
             (format!("SBX1 dirty {tree} {tree}"), Pushed::Dirty),
             ("SBX1 busy".into(), Pushed::Busy),
             ("SBX1 corrupt".into(), Pushed::Corrupt),
+            ("SBX1 lacking".into(), Pushed::Lacking),
         ];
         for (text, outcome) in cases {
             assert_eq!(heard(&text).unwrap(), outcome, "{text}");

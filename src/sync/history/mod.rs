@@ -5,6 +5,9 @@
 //! of the user's goes along. It is a convenience: nothing else hangs on it, whatever fails is a warning, and
 //! the sync never reads the workspace's `.git`. Once the agent has made commits of its own, its repository
 //! is left alone.
+//!
+//! Before it is anyone's `.git`, the first one can serve the sync: what HEAD's tree holds need not travel once
+//! more in the archive ([`History::carried`]). What is made from it over there is verified like the rest.
 
 mod known;
 mod source;
@@ -19,12 +22,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::counted::Counted;
+use super::pack::Link;
+use super::push::Carried;
 use crate::daytona::Toolbox;
 use crate::daytona::script::{Script, said};
+use crate::tree::Oid;
 use crate::worktree::Repo;
 use crate::worktree::repo::ObjectFormat;
 pub use known::{Depth, Known, Standing, Wanted};
-use source::{Commits, Source};
+use source::{Commits, Limits, Source};
 
 const HISTORY: &str = include_str!("../scripts/history.sh");
 
@@ -79,23 +85,26 @@ pub struct History {
     /// How many levels it has, when that is less than was asked for, and why.
     pub shortened: Option<(u32, String)>,
     pack: Option<Pack>,
+    /// HEAD's tree, if all of it is in the pack.
+    tree: Option<Oid>,
     taken: bool,
 }
 
-/// The list of [`History::marks`], then the pack.
+/// The list of [`History::marks`], then the pack's index, unless it is made over there, then the pack.
 #[derive(Debug)]
 struct Pack {
     size: u64,
     sha256: String,
     list: u64,
+    index: u64,
+    name: String,
     place: Place,
 }
 
 #[derive(Debug)]
 enum Place {
     Inline(String),
-    File(File),
-    There(String),
+    File { here: File, there: Option<String> },
 }
 
 impl History {
@@ -110,18 +119,21 @@ impl History {
             marks: BTreeSet::new(),
             shortened: None,
             pack: None,
+            tree: None,
             taken: false,
         }
     }
 
     /// Packs what takes the sandbox from what it has to what is wanted. Where that is more than `max` bytes,
-    /// or objects are missing here, less of the past is tried.
+    /// or objects are missing here, less of the past is tried. `link` says how much a smaller pack is worth.
     pub fn plan(
         repo: &Repo,
         wanted: &Wanted,
         known: Option<&Known>,
         max: u64,
+        link: Link,
     ) -> Result<Self, Error> {
+        let limits = Limits { size: max, time: PACKING, link };
         let mut history = Self::none(wanted);
         let Some(head) = wanted.head.as_deref() else { return Ok(history) };
         history.head = Some(head.to_owned());
@@ -135,7 +147,7 @@ impl History {
             let ends = marks.union(&known.marks).cloned().collect();
             history.marks = marks;
             history.wanted.depth = known.depth;
-            match history.write(repo, &source, &ends, max) {
+            match history.write(repo, &source, &ends, &limits) {
                 Err(Error::TooLarge(_) | Error::Git(_)) => history.old = None,
                 done => return done.map(|()| history),
             }
@@ -149,7 +161,7 @@ impl History {
             history.marks = marks(&source, head, *depth)?;
             history.shortened = refused.as_ref().map(|why: &Error| (*depth, why.to_string()));
             let ends = history.marks.clone();
-            match history.write(repo, &source, &ends, max) {
+            match history.write(repo, &source, &ends, &limits) {
                 Err(why @ (Error::TooLarge(_) | Error::Git(_))) => refused = Some(why),
                 done => return done.map(|()| history),
             }
@@ -162,7 +174,7 @@ impl History {
         repo: &Repo,
         source: &Source,
         ends: &BTreeSet<String>,
-        max: u64,
+        limits: &Limits,
     ) -> Result<(), Error> {
         let Some(head) = self.head.as_deref().filter(|head| self.old.as_deref() != Some(head))
         else {
@@ -170,22 +182,45 @@ impl History {
         };
         let dir = repo.state_dir();
         let io = |source| Error::Local { dir: dir.clone(), source };
-        let mut file = tempfile::tempfile_in(&dir).map_err(io)?;
-        let mut counted = Counted::new(&mut file);
+        let mut here = tempfile::tempfile_in(&dir).map_err(io)?;
+        let mut counted = Counted::new(&mut here);
         let list = source::lines(&self.marks);
         counted.write_all(list.as_bytes()).map_err(io)?;
-        source.pack((head, self.old.as_deref()), ends, &mut counted, (max, PACKING))?;
+        let (mut index, mut name) = (0, String::new());
+        if let Some(old) = self.old.as_deref() {
+            source.pack_since((head, old), ends, &mut counted, limits)?;
+        } else {
+            let mut whole = source.pack(head, ends, limits)?;
+            index = io::copy(&mut whole.index, &mut counted).map_err(io)?;
+            io::copy(&mut whole.pack, &mut counted).map_err(io)?;
+            name = whole.name;
+            let sha1 = self.format == ObjectFormat::Sha1;
+            self.tree = source.tree(head)?.filter(|_| sha1).and_then(|id| id.parse().ok());
+        }
         let (size, sha256) = counted.end();
-        file.rewind().map_err(io)?;
+        here.rewind().map_err(io)?;
         let place = if size <= INLINE_MAX {
             let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes).map_err(io)?;
+            here.read_to_end(&mut bytes).map_err(io)?;
             Place::Inline(STANDARD.encode(bytes))
         } else {
-            Place::File(file)
+            Place::File { here, there: None }
         };
-        self.pack = Some(Pack { size, sha256, list: list.len() as u64, place });
+        self.pack = Some(Pack { size, sha256, list: list.len() as u64, index, name, place });
         Ok(())
+    }
+
+    /// What a whole tree need not bring once more.
+    pub fn carried(&self) -> Option<Carried> {
+        Some(Carried { by: self.id.clone(), tree: self.tree? })
+    }
+
+    /// The sandbox could not make use of it: the tree travels whole, and this beside it.
+    pub fn carry_nothing(&mut self) {
+        self.tree = None;
+        if let Some(Place::File { there, .. }) = self.pack.as_mut().map(|p| &mut p.place) {
+            *there = None;
+        }
     }
 
     /// Bytes that travel.
@@ -203,19 +238,24 @@ impl History {
         !self.taken && self.pack.as_ref().is_some_and(|p| !matches!(p.place, Place::Inline(_)))
     }
 
-    /// Sends a large pack.
-    pub async fn upload(&mut self, toolbox: &Toolbox, home: &str) -> Result<(), super::Error> {
+    /// Sends a large pack, if it is not there yet; returns the bytes that travelled.
+    pub async fn upload(&mut self, toolbox: &Toolbox, home: &str) -> Result<u64, super::Error> {
         let path = format!("{home}/.sandbox-coder/sync/in.{}.pack", self.id);
-        let Some(pack) = &mut self.pack else { return Ok(()) };
-        let Place::File(file) = &pack.place else { return Ok(()) };
+        let Some(pack) = &mut self.pack else { return Ok(0) };
+        let Place::File { here, there: there @ None } = &mut pack.place else { return Ok(0) };
         let io = |source| super::Error::Spool { dir: path.clone().into(), source };
-        let mut file = file.try_clone().map_err(io)?;
+        let mut file = here.try_clone().map_err(io)?;
         file.rewind().map_err(io)?;
         let file = tokio::fs::File::from_std(file);
         let stream = tokio_util::io::ReaderStream::with_capacity(file, 64 * 1024);
         toolbox.upload(&path, stream, Some(pack.size)).await?;
-        pack.place = Place::There(path);
-        Ok(())
+        *there = Some(path);
+        Ok(pack.size)
+    }
+
+    /// Adds the step that unpacks it beside the workspace for the push that counts on it.
+    pub fn add_carry(&self, script: &mut Script) {
+        self.add(script, "carry");
     }
 
     /// Adds the step that unpacks it beside the workspace.
@@ -237,8 +277,8 @@ impl History {
         let place = self.pack.as_ref().map(|p| &p.place);
         let (place, data) = match place {
             Some(Place::Inline(data)) => ("inline", data.as_str()),
-            Some(Place::There(path)) => (path.as_str(), ""),
-            Some(Place::File(_)) | None => ("none", ""),
+            Some(Place::File { there: Some(path), .. }) => (path.as_str(), ""),
+            Some(Place::File { .. }) | None => ("none", ""),
         };
         let format = match self.format {
             ObjectFormat::Sha1 => "sha1",
@@ -254,6 +294,8 @@ impl History {
             .set("HPACK", place)
             .set("HSHA", self.pack.as_ref().map_or("-", |p| &p.sha256))
             .set("HMARKS", &self.pack.as_ref().map_or(0, |p| p.list).to_string())
+            .set("HINDEX", &self.pack.as_ref().map_or(0, |p| p.index).to_string())
+            .set("HNAME", self.pack.as_ref().map_or("", |p| &p.name))
             .set("HDATA", data)
             .step(HISTORY);
     }

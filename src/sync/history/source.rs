@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Error;
+use crate::sync::pack::Link;
 use crate::worktree::Repo;
 use crate::worktree::git::git_command;
 use crate::worktree::private::alternates_line;
@@ -19,6 +20,27 @@ use crate::worktree::repo::ObjectFormat;
 
 /// Commits by id, each with its parents as they are written in it.
 pub type Commits = BTreeMap<String, Vec<String>>;
+
+/// What a pack may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes: a larger one is given up.
+    pub size: u64,
+    /// How long git may work on it.
+    pub time: Duration,
+    /// What it travels over.
+    pub link: Link,
+}
+
+/// A pack that needs no other, and its index.
+pub struct Whole {
+    /// The pack.
+    pub pack: std::fs::File,
+    /// Its index.
+    pub index: std::fs::File,
+    /// What git calls both.
+    pub name: String,
+}
 
 /// The borrowed repository; it goes away when dropped.
 pub struct Source {
@@ -106,28 +128,85 @@ impl Source {
         Ok(CommitReader::start(self.git())?.parents(id)?.is_some())
     }
 
-    /// Appends what `head` needs and `old` does not have to `out`, both seen no deeper than `ends`. A pack
-    /// above `max` bytes, and one that takes longer than `patience`, is given up.
+    /// The tree of a commit, if both are here.
+    pub fn tree(&self, commit: &str) -> Result<Option<String>, Error> {
+        CommitReader::start(self.git())?.tree(commit)
+    }
+
+    fn packs(&self) -> PathBuf {
+        self.dir.join("objects/pack")
+    }
+
+    /// Packs all that `head` needs, seen no deeper than `ends`, with an index.
     pub fn pack(
         &self,
-        (head, old): (&str, Option<&str>),
+        head: &str,
+        ends: &BTreeSet<String>,
+        limits: &Limits,
+    ) -> Result<Whole, Error> {
+        let dir = self.packs();
+        let io = |source| Error::Local { dir: dir.clone(), source };
+        // What an attempt that was given up has left behind.
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir(&dir).map_err(io)?;
+        let mut git = self.packing(ends)?;
+        // What lies packed is taken as it is; for the rest a search takes longer than its bytes do.
+        if limits.link == Link::Near {
+            git.args(["--window=0", "--compression=1"]);
+        }
+        git.arg(self.packs().join("pack"));
+        let name = self.run(git, &format!("{head}\n"), limits, |out| {
+            let mut name = String::new();
+            out.read_to_string(&mut name).map_err(io)?;
+            Ok(name.trim().to_owned())
+        })?;
+        let file = |kind| std::fs::File::open(dir.join(format!("pack-{name}.{kind}"))).map_err(io);
+        let whole = Whole { pack: file("pack")?, index: file("idx")?, name: name.clone() };
+        match whole.pack.metadata().map_err(io)?.len() {
+            size if size > limits.size => Err(Error::TooLarge(limits.size)),
+            _ => Ok(whole),
+        }
+    }
+
+    /// Appends what `head` needs and `old` does not have to `out`, both seen no deeper than `ends`. Without the
+    /// objects of `old` it is of no use.
+    pub fn pack_since(
+        &self,
+        (head, old): (&str, &str),
         ends: &BTreeSet<String>,
         out: &mut dyn Write,
-        (max, patience): (u64, Duration),
+        limits: &Limits,
     ) -> Result<(), Error> {
+        let io = |source| Error::Local { dir: self.dir.clone(), source };
+        let mut git = self.packing(ends)?;
+        git.args(["--stdout", "--thin"]);
+        self.run(git, &format!("{head}\n^{old}\n"), limits, |from| {
+            match io::copy(&mut from.take(limits.size + 1), out).map_err(io)? {
+                size if size > limits.size => Err(Error::TooLarge(limits.size)),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn packing(&self, ends: &BTreeSet<String>) -> Result<Command, Error> {
         let io = |source| Error::Local { dir: self.dir.clone(), source };
         std::fs::write(self.dir.join("shallow"), lines(ends)).map_err(io)?;
         let mut git = self.git();
-        git.args(["-c", "core.bigFileThreshold=8m", "pack-objects", "--revs", "--stdout", "-q"]);
-        git.args(["--delta-base-offset"]);
-        if old.is_some() {
-            git.arg("--thin");
-        }
+        // Nothing of it outlives the sending: the disk need not be waited for.
+        git.args(["-c", "core.bigFileThreshold=8m", "-c", "core.fsync=none"]);
+        git.args(["pack-objects", "--revs", "-q", "--delta-base-offset"]);
+        Ok(git)
+    }
+
+    /// Runs a git that packs what is `asked` for and reads what it says.
+    fn run<T>(
+        &self,
+        mut git: Command,
+        asked: &str,
+        limits: &Limits,
+        read: impl FnOnce(&mut ChildStdout) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut child = spawn(&mut git)?;
-        let asked = match old {
-            Some(old) => format!("{head}\n^{old}\n"),
-            None => format!("{head}\n"),
-        };
         let mut stdin = child.stdin.take().expect("stdin was piped");
         let _ = stdin.write_all(asked.as_bytes());
         drop(stdin);
@@ -138,23 +217,21 @@ impl Source {
             text
         });
         let mut stdout = child.stdout.take().expect("stdout was piped");
-        let guard = Guard::set(&child, patience);
-        let copied = io::copy(&mut (&mut stdout).take(max + 1), out);
-        let slow = guard.lift();
+        let guard = Guard::set(&child, self.packs(), *limits);
+        let read = read(&mut stdout);
+        let stopped = guard.lift();
         // A git that has more to say ends by its closed pipe.
         drop(stdout);
-        let status = child.wait().map_err(io)?;
-        let size = copied.map_err(io)?;
-        if slow {
-            return Err(Error::Slow(patience));
+        let status = child.wait().map_err(|e| Error::Git(e.to_string()))?;
+        if let Some(why) = stopped {
+            return Err(why);
         }
-        if size > max {
-            return Err(Error::TooLarge(max));
+        match read {
+            Ok(_) if !status.success() => {
+                Err(Error::Git(brief(&complaint.join().unwrap_or_default())))
+            }
+            read => read,
         }
-        if !status.success() {
-            return Err(Error::Git(brief(&complaint.join().unwrap_or_default())));
-        }
-        Ok(())
     }
 }
 
@@ -186,7 +263,7 @@ fn brief(words: &str) -> String {
 /// `git cat-file --batch`, asked for one commit after the other.
 struct CommitReader {
     child: Child,
-    answers: BufReader<std::process::ChildStdout>,
+    answers: BufReader<ChildStdout>,
 }
 
 impl CommitReader {
@@ -198,10 +275,20 @@ impl CommitReader {
 
     /// A commit's parents; `None` if there is no such commit here.
     fn parents(&mut self, id: &str) -> Result<Option<Vec<String>>, Error> {
+        Ok(self.commit(id)?.map(|text| values(&text, "parent").collect()))
+    }
+
+    /// A commit's tree; `None` if there is no such commit here.
+    fn tree(&mut self, id: &str) -> Result<Option<String>, Error> {
+        Ok(self.commit(id)?.and_then(|text| values(&text, "tree").next()))
+    }
+
+    fn commit(&mut self, id: &str) -> Result<Option<Vec<u8>>, Error> {
         self.ask(id).map_err(|e| Error::Git(e.to_string()))
     }
 
-    fn ask(&mut self, id: &str) -> io::Result<Option<Vec<String>>> {
+    /// A commit as it is written.
+    fn ask(&mut self, id: &str) -> io::Result<Option<Vec<u8>>> {
         let stdin = self.child.stdin.as_mut().expect("stdin was piped");
         writeln!(stdin, "{id}")?;
         stdin.flush()?;
@@ -215,7 +302,7 @@ impl CommitReader {
         if text.len() as u64 != size + 1 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok((kind == Some("commit")).then(|| parents_of(&text)))
+        Ok((kind == Some("commit")).then_some(text))
     }
 }
 
@@ -227,41 +314,61 @@ impl Drop for CommitReader {
     }
 }
 
-/// The parents a raw commit names: lines of its head, which ends with an empty line.
-fn parents_of(commit: &[u8]) -> Vec<String> {
+/// What a raw commit says under a name: lines of its head, which ends with an empty line.
+fn values<'c>(commit: &'c [u8], name: &'c str) -> impl Iterator<Item = String> + 'c {
     commit
         .split(|b| *b == b'\n')
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.strip_prefix(b"parent "))
-        .map(|id| String::from_utf8_lossy(id).into_owned())
-        .collect()
+        .filter_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b" "))
+        .map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
-/// Ends a child that takes too long. It is lifted before the child is waited for, so its number is still its own.
+/// Ends a child that takes too long or writes too much. It is lifted before the child is waited for, so its number
+/// is still its own.
 struct Guard {
     lifted: mpsc::Sender<()>,
-    thread: std::thread::JoinHandle<bool>,
+    thread: std::thread::JoinHandle<Option<Error>>,
 }
 
 impl Guard {
-    fn set(child: &Child, patience: Duration) -> Self {
+    /// How often it looks how much is written.
+    const LOOKS: Duration = Duration::from_millis(100);
+
+    fn set(child: &Child, dir: PathBuf, limits: Limits) -> Self {
         let (lifted, wait) = mpsc::channel::<()>();
         let pid = rustix::process::Pid::from_child(child);
+        let by = Instant::now() + limits.time;
         let thread = std::thread::spawn(move || {
-            let slow = wait.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout);
-            if slow {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-            slow
+            let why = loop {
+                match wait.recv_timeout(Self::LOOKS) {
+                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    _ => return None,
+                }
+                if Instant::now() >= by {
+                    break Error::Slow(limits.time);
+                }
+                // An index is small beside its pack; what is exact is looked at in the end.
+                if largest(&dir) > limits.size {
+                    break Error::TooLarge(limits.size);
+                }
+            };
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            Some(why)
         });
         Self { lifted, thread }
     }
 
-    /// Whether it had to act.
-    fn lift(self) -> bool {
+    /// Why it had to act, if it had to.
+    fn lift(self) -> Option<Error> {
         drop(self.lifted);
-        self.thread.join().unwrap_or(false)
+        self.thread.join().unwrap_or(None)
     }
+}
+
+/// Bytes of the largest file of a folder.
+fn largest(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|m| m.len()).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -269,9 +376,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_head_of_a_commit_names_parents() {
-        let commit = b"tree 1\nparent aa\nparent bb\nauthor x\n\nparent cc\n";
-        assert_eq!(parents_of(commit), ["aa", "bb"]);
-        assert!(parents_of(b"tree 1\nauthor x\n\n").is_empty());
+    fn only_the_head_of_a_commit_is_read() {
+        let commit = b"tree 1\nparent aa\nparent bb\nauthor x\n\nparent cc\ntree 2\n";
+        let all = |name| values(commit, name).collect::<Vec<_>>();
+        assert_eq!(all("parent"), ["aa", "bb"]);
+        assert_eq!(all("tree"), ["1"]);
+        assert!(values(b"tree 1\nauthor x\n\n", "parent").next().is_none());
     }
 }

@@ -1,8 +1,9 @@
 # Gives the agent's repository HEAD's history. A convenience: whatever goes wrong is said and harms nothing.
-# DO is `take` (what arrived becomes objects beside the workspace) or `put` (they become the workspace's
-# `.git`). HID names this delivery; HHEAD is the commit, HBRANCH its branch or empty, HFORMAT the hash; HPACK
-# is `none`, `inline` (HDATA) or a file, of which HSHA is the hash and the first HMARKS bytes are the commits
-# whose parents are left out. HOLD is the commit the sandbox has, or `-`. Without HHEAD there is one commit.
+# DO is `take` (what arrived becomes objects beside the workspace), `carry` (the same, whatever lies in the workspace:
+# a push is about to replace it) or `put` (they become the workspace's `.git`). HID names this delivery; HHEAD is the
+# commit, HBRANCH its branch or empty, HFORMAT the hash; HPACK is `none`, `inline` (HDATA) or a file, of which HSHA is
+# the hash, the first HMARKS bytes are the commits whose parents are left out, the next HINDEX the index of the pack
+# HNAME, if it came along. HOLD is the commit the sandbox has, or `-`. Without HHEAD there is one commit.
 W="$HOME/workspace" S="$HOME/.sandbox-coder/sync"
 G="$W/.git" H="$S/history.git"
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0 GIT_NO_LAZY_FETCH=1
@@ -57,29 +58,38 @@ init() {
   [ "$HFORMAT" = sha1 ] || set -- --object-format="$HFORMAT" "$@"
   git init "$@" >/dev/null 2>>"$E"
 }
+# What is in the file $F becomes objects of $H. A pack and an index that do not belong together are not read.
+objects() {
+  P="$H/objects/pack/pack-$HNAME"
+  if [ "$HINDEX" = 0 ]; then
+    tail -c "+$((HMARKS + 1))" "$F" | GIT_DIR=$H git index-pack --stdin --fix-thin >/dev/null 2>>"$E"
+  else
+    tail -c "+$((HMARKS + HINDEX + 1))" "$F" >"$P.pack" && tail -c "+$((HMARKS + 1))" "$F" | head -c "$HINDEX" >"$P.idx" &&
+    GIT_DIR=$H git cat-file -e "$HHEAD" 2>>"$E"
+  fi
+}
 take() {
   [ "$(cat "$H/ready" 2>/dev/null)" != "$HID" ] || return 0
   rm -rf "$H"
   F=$HPACK
   [ "$F" != inline ] || { F="$S/in.$HID.pack"; printf '%s' "$HDATA" | base64 -d >"$F" 2>>"$E" || return 1; }
-  [ "$(sha256sum <"$F" | cut -c1-64)" = "$HSHA" ] || { echo 'it did not arrive whole' >>"$E"; rm -f "$F"; return 1; }
-  init --bare "$H" && mkdir -p "$H/objects/info" || return 1
+  [ -e "$F" ] && [ "$(sha256sum <"$F" | cut -c1-64)" = "$HSHA" ] || { echo 'it did not arrive whole' >>"$E"; rm -f "$F"; return 1; }
+  init --bare "$H" && mkdir -p "$H/objects/info" "$H/objects/pack" || return 1
   [ "$HOLD" = - ] || printf '%s\n' "$G/objects" >"$H/objects/info/alternates"
-  head -c "$HMARKS" "$F" >"$H/marks" &&
-  tail -c "+$((HMARKS + 1))" "$F" | GIT_DIR=$H git index-pack --stdin --fix-thin >/dev/null 2>>"$E" &&
-  echo "$HID" >"$H/ready"
+  head -c "$HMARKS" "$F" >"$H/marks" && objects && echo "$HID" >"$H/ready"
   code=$?
   rm -f "$F"
   return $code
 }
-# Moves the objects over; the index of a pack comes last, it makes the pack known.
+# Gives the repository the objects; the index of a pack comes last, it makes the pack known. They stay here, too, until
+# all is done: the same delivery may come again.
 add_objects() {
   [ "$HPACK" != none ] || return 0
   mkdir -p "$R/objects/pack"
   for part in "$H"/objects/pack/*.pack "$H"/objects/pack/*.rev "$H"/objects/pack/*.idx; do
-    [ ! -e "$part" ] || mv -f "$part" "$R/objects/pack/" 2>>"$E" || return 1
+    [ ! -e "$part" ] || ln -f "$part" "$R/objects/pack/" 2>/dev/null || cp -f "$part" "$R/objects/pack/" 2>>"$E" || return 1
   done
-  if [ -s "$H/marks" ]; then mv -f "$H/marks" "$R/shallow"; else rm -f "$R/shallow"; fi
+  if [ -s "$H/marks" ]; then cp -f "$H/marks" "$R/shallow"; else rm -f "$R/shallow"; fi
 }
 # HEAD leaves its branch, the branch goes, the new one comes: names like `a` and `a/b` never meet. A move that was
 # cut short is taken back to where HEAD has no branch.
@@ -137,8 +147,11 @@ put_before() {
 $HHEAD" ]; }
 }
 find_way
-if put_before; then
+if [ "$DO" = carry ]; then
+  if take; then say history taken; else failed; fi
+elif put_before; then
   say history put
+  [ ! -e "$H" ] || rm -rf "$H"
 elif [ -z "$HHEAD" ]; then
   minimal && say history minimal || failed
 elif [ "$way" = kept ] || [ "$way" = stale ]; then

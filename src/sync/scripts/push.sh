@@ -1,5 +1,6 @@
 # Applies what differs. FROM is the base the archive starts from (`-` for a whole tree), TO the tree it leads
-# to, SHA and A (absolute or `inline`) the archive, DATA the archive itself in base64 when it is inline.
+# to, SHA and A (absolute or `inline`) the archive, DATA the archive itself in base64 when it is inline. CARRIED is the
+# history, not yet in place, that has the contents of the files in the list `h`, or `-`.
 # Every step can be killed and repeated; the base moves last, after the result was verified.
 [ "$A" != inline ] || A="$S/in.$ID.tar.gz"
 rm_archive() { drop "$A"; }
@@ -22,6 +23,14 @@ fi
 L="$S/stage"
 rm -rf "$L"; mkdir -m 700 "$L" || refuse 94 disk "no room for the archive"
 tar -xzof "$A" -C "$L" 2>"$S/err" || { rm -rf "$L"; refuse 94 disk "$(brief "$S/err")"; }
+# What came with the history did not come twice. It is verified below, like the rest.
+if [ -s "$L/c/h" ]; then
+  H="$S/history.git"
+  [ -z "$plain" ] && [ "$(cat "$H/ready" 2>/dev/null)" = "$CARRIED" ] && mkdir -p "$L/f" && (
+    export GIT_INDEX_FILE="$L/index" GIT_WORK_TREE="$L/f" GIT_ALTERNATE_OBJECT_DIRECTORIES="$H/objects"
+    git update-index -z --index-info <"$L/c/i" && cd "$L/f" && git -c checkout.workers=0 checkout-index -z --stdin <"$L/c/h"
+  ) 2>"$S/err" || { rm -rf "$L"; rm_archive; refuse 83 lacking; }
+fi
 # What is put aside is never deleted. A push that was cut short goes on with the place it had chosen.
 K=$(cat "$S/aside" 2>/dev/null || echo "$W.before-$ID")
 [ -e "$S/aside" ] || { printf '%s' "$K" >"$S/aside.n" && mv -f "$S/aside.n" "$S/aside"; } || refuse 94 disk "no room for the journal"
@@ -75,7 +84,9 @@ export GIT_INDEX_FILE="$S/index.n"
 rm -f "$S/index.n" "$S/index.n.lock"
 [ "$FROM" = - ] || [ ! -e "$S/index" ] || cp -p "$S/index" "$S/index.n" || refuse 94 disk "cannot copy the index"
 # Entries are set or removed by name: after a cut between the two moves below, twice is once.
-{ [ ! -s "$L/c/i" ] || git update-index -z --index-info <"$L/c/i"; } 2>"$S/err" || refuse 94 disk "$(brief "$S/err")"
+if [ -e "$L/index" ]; then mv -f "$L/index" "$S/index.n"
+elif [ -s "$L/c/i" ]; then git update-index -z --index-info <"$L/c/i"
+fi 2>"$S/err" || refuse 94 disk "$(brief "$S/err")"
 # Git compares a link with its content, which is not here until the link was read.
 { [ ! -s "$L/c/l" ] || git update-index -z --add --stdin <"$L/c/l"; } 2>"$S/err" || refuse 79 verify-failed "$(brief "$S/err" | base64 | tr -d '\n')"
 git update-index -q --refresh >/dev/null 2>&1 || :

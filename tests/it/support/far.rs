@@ -162,6 +162,11 @@ impl Far {
 
     /// The step of a push, its archive laid down first where it is a large one.
     pub fn script_of(&self, push: &push::Push) -> Script {
+        self.script_after(push, |_| ())
+    }
+
+    /// The same after what `before` adds.
+    pub fn script_after(&self, push: &push::Push, before: impl FnOnce(&mut Script)) -> Script {
         let uploaded = push.spooled().map(|file| {
             let path = self.state().join("in.uploaded.tar.gz");
             for dir in [self.home().join(".sandbox-coder"), self.state()] {
@@ -177,6 +182,7 @@ impl Far {
             path.into_os_string().into_string().unwrap()
         });
         let mut script = self.begin();
+        before(&mut script);
         push.add_to(&mut script, uploaded.as_deref());
         script
     }
@@ -256,6 +262,14 @@ impl Pair {
         let from = self.base.map(|id| (id, store.read_tree(id).unwrap()));
         let from = from.as_ref().map(|(id, tree)| (*id, tree));
         push::Push::plan(&store, from, (id, tree), self.spool.path(), Link::Far).unwrap()
+    }
+
+    /// The whole tree, but for what is carried by other means.
+    #[track_caller]
+    pub fn plan_beside(&self, carried: &push::Carried) -> push::Push {
+        let (id, tree) = self.look();
+        let (store, spool) = (self.store(), self.spool.path());
+        push::Push::plan_beside(&store, carried, (id, &tree), spool, Link::Far).unwrap()
     }
 
     /// Brings the sandbox up to date and returns the push.

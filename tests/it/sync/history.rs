@@ -2,13 +2,14 @@
 
 use sandbox_coder::daytona::script::Script;
 use sandbox_coder::sync::history::{self, Depth, Error, History, Known, PACK_MAX, Said, Wanted};
-use sandbox_coder::sync::push::{self, Pushed};
+use sandbox_coder::sync::pack::Link;
+use sandbox_coder::sync::push::{self, Push, Pushed};
 use sandbox_coder::worktree::Repo;
 
 use super::kills;
 use super::trees::everywhere;
 use crate::support::context::TestContext;
-use crate::support::far::{Far, Pair, Tools};
+use crate::support::far::{Far, Pair, Tools, until_free, which};
 use crate::support::repo::{RepoBuilder, git_in};
 
 const SANDBOX: &str = "box";
@@ -22,7 +23,8 @@ fn wanted(pair: &Pair, depth: Depth) -> Wanted {
 fn send(pair: &mut Pair, depth: Depth) -> Said {
     let push = pair.plan();
     let known = Known::load(&pair.near, SANDBOX).filter(|_| !push.is_full());
-    let plan = History::plan(&pair.near, &wanted(pair, depth), known.as_ref(), PACK_MAX).unwrap();
+    let plan = History::plan(&pair.near, &wanted(pair, depth), known.as_ref(), PACK_MAX, Link::Far)
+        .unwrap();
     let mut script = pair.far.script_of(&push);
     plan.add_to(&mut script);
     let text = pair.far.run(&script);
@@ -59,6 +61,13 @@ fn same_past(pair: &Pair) {
     there(pair, &["fsck", "--strict"]);
 }
 
+fn noise(size: usize) -> Vec<u8> {
+    let mut noise = vec![0; size];
+    let mut random = std::fs::File::open("/dev/urandom").unwrap();
+    std::io::Read::read_exact(&mut random, &mut noise).unwrap();
+    noise
+}
+
 fn three_commits() -> RepoBuilder {
     let repo = RepoBuilder::new();
     repo.file("a", "one\n").file("d/b", "b\n").exec("tool", "#!/bin/sh\n").commit();
@@ -79,6 +88,151 @@ fn the_agent_sees_the_users_commits_and_what_is_not_committed() {
         assert_eq!(there(&pair, &blame), pair.repo.git(&blame));
         assert_eq!(pair.differs(), [""; 0]);
     });
+}
+
+/// A first run: the history brings what HEAD has, the archive the rest.
+struct First {
+    push: Push,
+    past: History,
+}
+
+impl First {
+    #[track_caller]
+    fn of(pair: &Pair) -> Self {
+        let wanted = wanted(pair, Depth::Shallow);
+        let past = History::plan(&pair.near, &wanted, None, PACK_MAX, Link::Near).unwrap();
+        let push = pair.plan_beside(&past.carried().unwrap());
+        Self { push, past }
+    }
+
+    fn script(&self, far: &Far) -> Script {
+        let mut script = far.script_after(&self.push, |script| self.past.add_carry(script));
+        self.past.add_to(&mut script);
+        script
+    }
+}
+
+/// Insists that a first run was taken.
+#[track_caller]
+fn arrived(pair: &mut Pair, push: &Push, said: &str) {
+    assert!(matches!(push::heard(said).unwrap(), Pushed::Ok { .. }), "{said}");
+    assert_eq!(history::heard(said), Some(Said::Put), "{said}");
+    pair.base = Some(push.to);
+    assert_eq!(pair.differs(), [""; 0]);
+    same_past(pair);
+    let left = ["stage", "txn", "history.git"].map(|name| pair.far.state().join(name).exists());
+    assert_eq!(left, [false; 3]);
+}
+
+/// Commits in which git would change the bytes of a file on its way to the disk, and a worktree that differs.
+fn carried_in_part() -> RepoBuilder {
+    let repo = RepoBuilder::new();
+    repo.odd().commit();
+    let rules = "*.crlf text eol=crlf\n*.id ident\n*.wide text working-tree-encoding=UTF-16\n";
+    repo.file(".gitattributes", rules)
+        .file("a.id", "$Id$\n")
+        .file("a.wide", b"\xff\xfew\0\n\0")
+        .commit();
+    repo.file("a.crlf", "a\r\nb\r\n").file("gone", "gone\n").file("plain", "plain\n");
+    repo.file("folder/f", "f\n").file("kept", "kept\n").commit();
+    repo.remove("gone").exec("plain", "plain\n").file("twice", "kept\n").file("new", "new\n");
+    repo.remove("folder").link("folder", "kept");
+    repo
+}
+
+#[test]
+fn what_heads_history_brings_does_not_travel_twice() {
+    everywhere(|far| {
+        let mut pair = Pair::new(carried_in_part(), far);
+        let first = First::of(&pair);
+        let script = first.script(&pair.far);
+        for _ in 0..2 {
+            let said = pair.far.run(&script);
+            arrived(&mut pair, &first.push, &said);
+            pair.same();
+        }
+        pair.repo.file("later", "l\n").commit();
+        assert_eq!(send(&mut pair, Depth::Shallow), Said::Put);
+        same_past(&pair);
+    });
+    let repo = RepoBuilder::new();
+    repo.file("large", noise(300_000)).commit().file("small", "s");
+    let pair = Pair::new(repo, Far::new());
+    let (whole, rest) = (pair.plan(), First::of(&pair).push);
+    assert!(whole.bytes > 300_000 && rest.bytes < 2000, "{} and {}", whole.bytes, rest.bytes);
+}
+
+/// Kills a first run before every second of its commands.
+fn carried_killed(first: usize) {
+    let mut pair = Pair::new(carried_in_part(), Far::new());
+    for turn in (first..).step_by(2) {
+        (pair.far, pair.base) = (Far::new(), None);
+        kills::count_calls(&pair.far);
+        let mut run = First::of(&pair);
+        let died = kills::dies_at(&pair.far, &run.script(&pair.far), turn);
+        // It is delivered again, or the next run has made all of it anew.
+        if turn / 2 % 2 == 0 {
+            run = First::of(&pair);
+        }
+        let script = run.script(&pair.far);
+        let said = until_free(|| Some(pair.far.run(&script)).filter(|s| !s.contains("SBX1 busy")));
+        arrived(&mut pair, &run.push, &said);
+        pair.same();
+        if !died {
+            assert!(turn > 40, "only {turn} commands");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_first_run_killed_before_an_odd_command_is_healed() {
+    carried_killed(1);
+}
+
+#[test]
+fn a_first_run_killed_before_an_even_command_is_healed() {
+    carried_killed(2);
+}
+
+#[test]
+fn a_sandbox_that_cannot_use_the_history_is_given_the_whole_tree() {
+    let broken = |program: &str, text: &str| {
+        let far = Far::new();
+        let path = far.bin().join(program);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, mode).unwrap();
+        far
+    };
+    let git = which("git").unwrap().into_os_string().into_string().unwrap();
+    let fails = |word| format!("case \" $* \" in *' {word} '*) exit 1;; esac; exec {git} \"$@\"");
+    let fars = [
+        Far::with(Tools::Without("git")),
+        Far::with(Tools::Bare),
+        Some(broken("tail", "echo no pack")),
+        Some(broken("git", &fails("checkout-index"))),
+        Some(broken("git", &fails("cat-file"))),
+    ];
+    for far in fars.into_iter().flatten() {
+        let mut pair = Pair::new(carried_in_part(), far);
+        let mut first = First::of(&pair);
+        let said = pair.far.run(&first.script(&pair.far));
+        assert_eq!(push::heard(&said).unwrap(), Pushed::Lacking, "{said}");
+        assert!(!pair.far.state().join("txn").exists() && !pair.far.state().join("base").exists());
+        first.past.carry_nothing();
+        assert_eq!(first.past.carried(), None);
+        pair.push();
+        pair.same();
+    }
+}
+
+#[test]
+fn a_history_that_is_of_another_delivery_is_not_counted_on() {
+    let pair = Pair::new(carried_in_part(), Far::new());
+    let (first, other) = (First::of(&pair), First::of(&pair));
+    let script = pair.far.script_after(&first.push, |script| other.past.add_carry(script));
+    assert_eq!(push::heard(&pair.far.run(&script)).unwrap(), Pushed::Lacking);
 }
 
 #[test]
@@ -164,15 +318,19 @@ fn a_head_that_moves_is_followed() {
 #[test]
 fn only_what_is_new_follows() {
     let repo = RepoBuilder::new();
-    let mut noise = vec![0; 20_000];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut noise)
-        .unwrap();
+    let noise = noise(20_000);
     repo.file("noise", noise).commit();
     let mut pair = Pair::new(repo, Far::new());
     assert_eq!(send(&mut pair, Depth::Shallow), Said::Put);
     pair.repo.file("a", "1").commit();
     let known = Known::load(&pair.near, SANDBOX).unwrap();
-    let next = History::plan(&pair.near, &wanted(&pair, Depth::Shallow), Some(&known), PACK_MAX);
+    let next = History::plan(
+        &pair.near,
+        &wanted(&pair, Depth::Shallow),
+        Some(&known),
+        PACK_MAX,
+        Link::Far,
+    );
     let next = next.unwrap();
     assert!(next.continues() && next.bytes() < 2000, "{} bytes", next.bytes());
     assert_eq!(send(&mut pair, Depth::Shallow), Said::Put);
@@ -235,7 +393,13 @@ fn a_step_delivered_twice_does_its_work_once() {
     send(&mut pair, Depth::Shallow);
     pair.repo.file("new", "n").commit();
     let known = Known::load(&pair.near, SANDBOX);
-    let plan = History::plan(&pair.near, &wanted(&pair, Depth::Shallow), known.as_ref(), PACK_MAX);
+    let plan = History::plan(
+        &pair.near,
+        &wanted(&pair, Depth::Shallow),
+        known.as_ref(),
+        PACK_MAX,
+        Link::Far,
+    );
     let plan = plan.unwrap();
     let push = pair.plan();
     let mut script = pair.far.script_of(&push);
@@ -268,7 +432,8 @@ fn killed_on_the_move(first: usize) {
         pair.repo.file("a", format!("{turn}\n")).commit();
         let known = Known::load(&pair.near, SANDBOX).unwrap();
         let wanted = wanted(&pair, Depth::Shallow);
-        let history = History::plan(&pair.near, &wanted, Some(&known), PACK_MAX).unwrap();
+        let history =
+            History::plan(&pair.near, &wanted, Some(&known), PACK_MAX, Link::Far).unwrap();
         assert!(history.continues());
         let mut script = Script::new();
         history.add_to(&mut script);
@@ -302,7 +467,7 @@ fn killed_at_first(first: usize) {
         (pair.far, pair.base) = (Far::new(), None);
         kills::count_calls(&pair.far);
         pair.push();
-        let history = History::plan(&pair.near, &wanted, None, PACK_MAX).unwrap();
+        let history = History::plan(&pair.near, &wanted, None, PACK_MAX, Link::Far).unwrap();
         let mut script = Script::new();
         history.add_to(&mut script);
         let died = kills::dies_at(&pair.far, &script, turn);
@@ -447,7 +612,8 @@ fn what_is_missing_here_is_not_fetched_and_shortens_the_history() {
     // From here on, every attempt to fetch would be seen.
     repo.git(&["config", "remote.origin.uploadpack", "touch fetched; false"]);
     let mut pair = Pair::new(repo, Far::new());
-    let plan = History::plan(&pair.near, &wanted(&pair, Depth::Full), None, PACK_MAX).unwrap();
+    let plan =
+        History::plan(&pair.near, &wanted(&pair, Depth::Full), None, PACK_MAX, Link::Far).unwrap();
     assert_eq!(plan.shortened.map(|(levels, _)| levels), Some(1));
     assert_eq!(send(&mut pair, Depth::Shallow), Said::Put);
     assert_eq!(there(&pair, &["rev-parse", "HEAD"]), pair.repo.git(&["rev-parse", "HEAD"]));
@@ -467,7 +633,7 @@ fn what_is_missing_here_is_not_fetched_and_shortens_the_history() {
         }
     }
     let near = Repo::discover(pair.repo.path()).unwrap();
-    let refused = History::plan(&near, &wanted(&pair, Depth::Shallow), None, PACK_MAX);
+    let refused = History::plan(&near, &wanted(&pair, Depth::Shallow), None, PACK_MAX, Link::Far);
     assert!(matches!(refused, Err(Error::Git(_))), "{refused:?}");
     assert!(!pair.repo.at("fetched").exists());
 }
@@ -475,12 +641,10 @@ fn what_is_missing_here_is_not_fetched_and_shortens_the_history() {
 #[test]
 fn what_is_too_large_is_shortened_and_then_left_out() {
     let repo = RepoBuilder::new();
-    let mut noise = vec![0; 300_000];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut noise)
-        .unwrap();
+    let noise = noise(300_000);
     repo.file("large", &noise).commit().remove("large").file("small", &noise[..3000]).commit();
     let pair = Pair::new(repo, Far::new());
-    let plan = |max| History::plan(&pair.near, &wanted(&pair, Depth::Full), None, max);
+    let plan = |max| History::plan(&pair.near, &wanted(&pair, Depth::Full), None, max, Link::Far);
     assert!(plan(PACK_MAX).unwrap().shortened.is_none());
     let (levels, why) = plan(100_000).unwrap().shortened.unwrap();
     assert_eq!((levels, why.contains("larger than")), (1, true), "{why}");
@@ -491,7 +655,8 @@ fn what_is_too_large_is_shortened_and_then_left_out() {
 fn a_sandbox_without_git_is_no_trouble() {
     let Some(far) = Far::with(Tools::Without("git")) else { return };
     let pair = Pair::new(three_commits(), far);
-    let plan = History::plan(&pair.near, &wanted(&pair, Depth::Shallow), None, PACK_MAX).unwrap();
+    let plan = History::plan(&pair.near, &wanted(&pair, Depth::Shallow), None, PACK_MAX, Link::Far)
+        .unwrap();
     let mut script = Script::new();
     plan.add_to(&mut script);
     assert_eq!(history::heard(&pair.far.run(&script)), Some(Said::Kept));
@@ -500,7 +665,8 @@ fn a_sandbox_without_git_is_no_trouble() {
 #[test]
 fn a_pack_that_arrives_damaged_leaves_one_commit() {
     let mut pair = Pair::new(three_commits(), Far::new());
-    let plan = History::plan(&pair.near, &wanted(&pair, Depth::Shallow), None, PACK_MAX).unwrap();
+    let plan = History::plan(&pair.near, &wanted(&pair, Depth::Shallow), None, PACK_MAX, Link::Far)
+        .unwrap();
     let push = pair.plan();
     let mut script = pair.far.script_of(&push);
     plan.add_to(&mut script);
@@ -522,9 +688,7 @@ fn requests(stderr: &str) -> usize {
 #[test]
 fn a_run_takes_the_history_along_and_a_second_one_asks_nothing_more() {
     let cx = TestContext::new(&[("a", "1\n")]);
-    let mut noise = vec![0; 200_000];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom").unwrap(), &mut noise)
-        .unwrap();
+    let noise = noise(200_000);
     std::fs::write(cx.work().join("noise"), noise).unwrap();
     cx.git(&["add", "-A"]);
     cx.git(&["commit", "-qm", "large"]);

@@ -9,6 +9,7 @@ use sandbox_coder::daytona::script::Script;
 use sandbox_coder::rel_path::escape;
 use sandbox_coder::sync::excludes::Excludes;
 use sandbox_coder::sync::history::{self, Depth, History, Known, PACK_MAX, Said, Wanted};
+use sandbox_coder::sync::pack::Link;
 use sandbox_coder::sync::push::{self, Push, Pushed};
 use sandbox_coder::sync::records::Limits;
 use sandbox_coder::sync::threats::Claim;
@@ -153,17 +154,29 @@ impl Sandbox {
     /// Applies a push and puts the history in place. `dirty`: work over there was never fetched.
     pub fn push(&mut self, push: &Push, dirty: bool, near: &mut Near<'_>) -> Pushed {
         let past = self.past(push, near.repo);
-        let script = || {
-            let mut script = self.far.script_of(push);
+        let beside = past.as_ref().and_then(|past| Self::beside(past, push, near));
+        let script = |beside: Option<&Push>| {
+            let before = |script: &mut Script| past.iter().for_each(|past| past.add_carry(script));
+            let mut script = match beside {
+                Some(push) => self.far.script_after(push, before),
+                None => self.far.script_of(push),
+            };
             past.iter().for_each(|past| past.add_to(&mut script));
             script
         };
-        let cut = self.maybe_cut(&script(), near);
-        let (said, heard) = until_free(|| {
-            let said = self.far.run(&script());
-            let heard = push::heard(&said).unwrap_or_else(|e| panic!("{e}\n{said}"));
-            (heard != Pushed::Busy).then_some((said, heard))
-        });
+        let cut = self.maybe_cut(&script(beside.as_ref()), near);
+        let deliver = |beside| {
+            until_free(|| {
+                let said = self.far.run(&script(beside));
+                let heard = push::heard(&said).unwrap_or_else(|e| panic!("{e}\n{said}"));
+                (heard != Pushed::Busy).then_some((said, heard))
+            })
+        };
+        let (mut said, mut heard) = deliver(beside.as_ref());
+        if heard == Pushed::Lacking {
+            assert!(!self.far.has_git(), "the history is not counted on: {said}");
+            (said, heard) = deliver(None);
+        }
         match &heard {
             Pushed::Dirty => {
                 let may = dirty || !self.far.has_git() && self.stirred;
@@ -189,6 +202,14 @@ impl Sandbox {
         assert_eq!(self.far.push(push), Pushed::Ok { already: true, aside: None });
     }
 
+    /// The same push, without what the history brings.
+    fn beside(past: &History, push: &Push, near: &Near<'_>) -> Option<Push> {
+        let carried = past.carried().filter(|_| push.is_full())?;
+        let tree = near.store.read_tree(push.to).unwrap();
+        let to = (push.to, &tree);
+        Some(Push::plan_beside(near.store, &carried, to, near.spool, Link::Far).unwrap())
+    }
+
     /// What is due of the user's history, as a run decides it.
     fn past(&self, push: &Push, repo: &Repo) -> Option<History> {
         let known = Known::load(repo, NAME).filter(|_| !push.is_full());
@@ -196,7 +217,7 @@ impl Sandbox {
         if known.as_ref().is_some_and(|known| known.satisfies(&wanted)) {
             return None;
         }
-        let past = History::plan(repo, &wanted, known.as_ref(), PACK_MAX).unwrap();
+        let past = History::plan(repo, &wanted, known.as_ref(), PACK_MAX, Link::Far).unwrap();
         // A large one would need an upload of its own.
         Some(if past.goes_ahead() { History::none(&wanted) } else { past })
     }
