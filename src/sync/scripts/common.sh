@@ -3,6 +3,8 @@ W="$HOME/workspace" S="$HOME/.sandbox-coder/sync"
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0
 # Busybox holds links back that point upwards unless it is told that they are meant.
 export EXTRACT_UNSAFE_SYMLINKS=1
+# Git takes a quarter of a megabyte for each object it writes; glibc would give it back to the kernel each time.
+export MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_TOP_PAD_=1048576
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_COMMON_DIR GIT_NAMESPACE TAR_OPTIONS GZIP
 refuse() { code=$1; shift; say "$@"; exit "$code"; }
 brief() { head -c 200 "$1" 2>/dev/null | tr '\n' ' '; }

@@ -9,6 +9,8 @@ G="$W/.git" H="$S/history.git"
 export GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0 GIT_NO_LAZY_FETCH=1
 export GIT_AUTHOR_NAME=sandbox-coder GIT_AUTHOR_EMAIL=sandbox-coder@localhost
 export GIT_COMMITTER_NAME=sandbox-coder GIT_COMMITTER_EMAIL=sandbox-coder@localhost
+# Git takes a quarter of a megabyte for each object it writes; glibc would give it back to the kernel each time.
+export MALLOC_TRIM_THRESHOLD_=67108864 MALLOC_TOP_PAD_=1048576
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_COMMON_DIR GIT_NAMESPACE
 command -v git >/dev/null 2>&1 || { say history nogit; exit 0; }
 mkdir -p "$S" 2>/dev/null
