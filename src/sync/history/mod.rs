@@ -2,7 +2,7 @@
 //!
 //! It travels once, as a pack of what HEAD needs and a list of the commits whose parents are left out, and
 //! becomes the workspace's `.git`; later only what is new follows. No remote, hook, credential or setting
-//! of the user's goes along. It is a convenience: nothing else hangs on it, whatever fails is a warning, and
+//! of the user's goes along. It is a convenience: nothing else has to hang on it, whatever fails is a warning, and
 //! the sync never reads the workspace's `.git`. Once the agent has made commits of its own, its repository
 //! is left alone.
 //!
