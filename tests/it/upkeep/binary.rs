@@ -117,6 +117,7 @@ fn what_is_kept_is_told_and_what_is_gone_is_named() {
     assert!(refused.stderr.contains("run `0123456789ab` cannot be undone any more"), "{refused:?}");
     // Its worktree goes, and the sandbox still holds work.
     cx.agent("echo 3 >a.txt", &["--no-apply"]).exits(0);
+    let sandbox = status(&cx)["sandbox"]["id"].as_str().unwrap().to_owned();
     let main = cx.root().join("project");
     cx.git_in(&main, &["worktree", "remove", "--force", cx.work().to_str().unwrap()]);
     let doctor = cx.command(["doctor"]).current_dir(&main).output().unwrap();
@@ -134,8 +135,9 @@ fn what_is_kept_is_told_and_what_is_gone_is_named() {
     for what in ["doctor", "status"] {
         assert!(asked(what).contains(&name), "{what}: {}", asked(what));
     }
-    let mut rm = cx.command(["rm", "--force"]);
-    assert!(rm.current_dir(&main).status().unwrap().success());
+    for words in [&["rm", "--force"][..], &["rm", "--force", &sandbox]] {
+        assert!(cx.command(words).current_dir(&main).status().unwrap().success(), "{words:?}");
+    }
 }
 
 #[test]
