@@ -51,8 +51,9 @@ impl LaunchRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
     /// POSIX shell text that changes into the workspace, finds or installs the agent, and runs it with
-    /// the script's standard input. Its exit status is the agent's, or one of [`install::EXIT_MISSING`],
-    /// [`install::EXIT_FAILED`], [`EXIT_NO_WORKSPACE`].
+    /// the script's standard input. Its exit status is the agent's, or one of
+    /// [`EXIT_MISSING`](super::install::EXIT_MISSING), [`EXIT_FAILED`](super::install::EXIT_FAILED) and 97 where the
+    /// workspace is not there.
     pub script: String,
     /// The environment to add; values given by the user go before these.
     pub env: Vec<(String, String)>,
