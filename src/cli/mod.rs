@@ -119,10 +119,10 @@ fn misspelt(word: &str, meant: &str) -> crate::error::Diagnosis {
 fn wrong_words(error: &clap::Error) -> crate::error::Diagnosis {
     use clap::error::{ContextKind, ContextValue};
     let text = error.to_string();
-    let mut paragraphs =
-        text.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
-    let message = paragraphs.next().unwrap_or_default();
-    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let paragraphs: Vec<String> =
+        text.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let begins = |with: &str| paragraphs.iter().find_map(|p| p.strip_prefix(with));
+    let message = begins("error: ").unwrap_or_default();
     // Possible values stand in square brackets behind the message itself.
     let (message, values) = match message.split_once(" [possible values: ") {
         Some((message, values)) => (message, Some(values.trim_end_matches(']'))),
@@ -133,8 +133,10 @@ fn wrong_words(error: &clap::Error) -> crate::error::Diagnosis {
     {
         diagnosis.code = crate::exit::ErrorCode::AgentUnknown;
     }
-    let tip = paragraphs.find_map(|p| p.strip_prefix("tip: ").map(str::to_owned));
-    if let Some(hint) = tip.or_else(|| values.map(|v| format!("possible values: {v}"))) {
+    let tip = begins("tip: ").map(|tips| tips.replace(" tip: ", "; "));
+    let usage = || begins("Usage: ").map(|usage| format!("usage: `{usage}`"));
+    let values = || values.map(|values| format!("possible values: {values}"));
+    if let Some(hint) = tip.or_else(values).or_else(usage) {
         diagnosis.hint = hint;
     }
     diagnosis

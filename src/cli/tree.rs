@@ -75,7 +75,7 @@ fn exec() -> Command {
         .arg(Arg::new("stdin").short('i').long("stdin").action(ArgAction::SetTrue).help("Wait for standard input to end and pass it on"))
         .arg(Arg::new("no-sync").long("no-sync").action(ArgAction::SetTrue).help_heading("Files").help("Neither send nor fetch; any number may run side by side"))
         .arg(Arg::new("tty").short('t').long("tty").action(ArgAction::SetTrue).help("Give the command a terminal, yours if you are at one; what is said at yours is not recorded"))
-        .arg(Arg::new("command").value_name("COMMAND").required(true).num_args(1..).last(true).value_parser(clap::value_parser!(std::ffi::OsString)).help("The command and its arguments, byte for byte"))
+        .arg(Arg::new("command").value_name("COMMAND").required(true).num_args(1..).trailing_var_arg(true).value_parser(clap::value_parser!(std::ffi::OsString)).help("The command and its arguments, byte for byte"))
         .arg(flag_of("env"));
     with_settings_but(
         command,

@@ -87,6 +87,8 @@ pub fn ended(end: End, stop: Option<Stop>) -> agent::Ended {
 /// verdict; without one (a plain command) the exit status alone.
 pub fn judge(end: End, stop: Option<Stop>, verdict: Option<&Verdict>) -> RunVerdict {
     let agent_exit = match end {
+        // What gives the agent its terminal ends well when it is told to end, however that was for the agent.
+        End::Exit(0) if stop.is_some() => None,
         End::Exit(status) => Some(status),
         End::Lost => None,
     };
