@@ -68,6 +68,12 @@ note() {
   stats "$S/sent" "$S/after" && cmp -s "$S/before" "$S/after" || return 1
   xargs -0 sh -c 'for p do printf "./%s\0" "$p"; done' sh <"$L/c/d" >>"$S/sent"
   lines <"$S/sent" >"$S/lines"
-  awk 'known { name = $0; sub(/^[^ ]* /, "", name); if (!(name in sent)) print; next } { sent[$0] }' "$S/lines" known=1 "$S/index" >"$S/kept" &&
+  # What was put aside for it lay below it, or where its folders are now.
+  awk 'function up() { return sub(/\/[^\/]*$/, "", part) }
+    known { name = $0; sub(/^[^ ]* /, "", name); part = name
+      if (name in sent || name in above) next
+      while (up()) if (part in sent) next
+      print; next }
+    { sent[$0]; part = $0; while (up()) above[part] }' "$S/lines" known=1 "$S/index" >"$S/kept" &&
     sort "$S/kept" "$S/after" >"$S/index.n"
 }

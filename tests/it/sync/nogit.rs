@@ -125,6 +125,28 @@ fn work_that_was_never_fetched_is_not_written_over() {
 }
 
 #[test]
+fn what_was_put_aside_is_not_missed_later() {
+    without_git(|far| {
+        let repo = RepoBuilder::new();
+        repo.file(".gitignore", "folder/\nlone\n!lone/\n").file("a", "1");
+        let mut pair = Pair::new(repo, far);
+        pair.push();
+        pair.far.agent(
+            "mkdir folder folder/deep; echo 1 >folder/deep/in; echo 1 >lone; echo 1 >folder-x",
+        );
+        let (offer, records, _) = pair.pull();
+        assert!(pair.settle(&offer, records.tree));
+        pair.repo.file("folder-x", "1\n").file("folder", "1").file("lone/x", "1");
+        let push = pair.plan();
+        let heard = pair.far.push(&push);
+        assert!(matches!(&heard, Pushed::Ok { aside: Some(_), .. }), "{heard:?}");
+        assert_eq!(pair.far.push(&push), Pushed::Ok { already: true, aside: None });
+        pair.base = Some(push.to);
+        assert_eq!(pair.differs(), NOTHING);
+    });
+}
+
+#[test]
 fn the_sandboxs_own_ignore_rules_decide() {
     without_git(|far| {
         let repo = RepoBuilder::new();

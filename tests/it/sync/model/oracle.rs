@@ -182,7 +182,12 @@ impl Trees<'_> {
             if self.typed.iter().any(|(t, _)| t == *path) {
                 continue;
             }
-            let free = fits || !self.entangled(path, &all);
+            // What may be held back takes no folder's place: then what lies below stays, too.
+            let below_held = wants.iter().any(|(above, want)| {
+                let theirs = self.theirs.contains_key(*above);
+                is_below(path, above) && theirs && !matches!(want, Want::Is(_))
+            });
+            let free = fits && !below_held || !self.entangled(path, &all);
             self.judge_path(way, seen, path, want, free).map_err(|why| {
                 let all = self.versions(path);
                 format!("`{}` {why}; {want:?}, fits: {free}; {all:?}", escape(path))
