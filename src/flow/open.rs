@@ -11,7 +11,7 @@ use crate::state::{SandboxRecord, Store as Memory, WorktreeRecord};
 use crate::worktree::apply::{self, Site};
 use crate::worktree::private::Lock;
 use crate::worktree::repo::{Head, Repo};
-use crate::worktree::{Store, capture};
+use crate::worktree::{Store, capture, seed};
 
 /// A day: `--wait` waits that long and no longer.
 const WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -79,6 +79,7 @@ impl Open {
             let store = Store::open(&repo)?;
             let objects = (&repo, &store);
             let done = with_site(&repo, &objects, apply::resume)?;
+            done.iter().try_for_each(|one| seed::keep_modes(&repo, one.changed.iter()))?;
             Ok(done.len())
         })
         .await

@@ -186,18 +186,16 @@ async fn whole(
     };
     let (repo, link) = (open.repo.clone(), link(&cx.config.provider));
     let pack_rest = move || {
-        let plan = || -> anyhow::Result<Push> {
-            let store = Store::open(&repo)?;
-            let tree = store.read_tree(to)?;
-            Ok(Push::plan_beside(&store, &carried, (to, &tree), &repo.state_dir(), link)?)
-        };
-        plan().inspect_err(|_| capture::forget(&repo))
+        let store = Store::open(&repo)?;
+        let tree = store.read_tree(to)?;
+        // HEAD's tree may be one that cannot be read.
+        Ok(Push::plan_beside(&store, &carried, (to, &tree), &repo.state_dir(), link).ok())
     };
     let packing = cx.until_signal(blocking(pack_rest));
-    match tokio::try_join!(packing, past.carry(cx, ready))? {
-        (push, true) => Ok(push),
-        (_, false) => pack(cx, open, None, to).await,
+    if let (Some(push), true) = tokio::try_join!(packing, past.carry(cx, ready))? {
+        return Ok(push);
     }
+    pack(cx, open, None, to).await
 }
 
 /// A sandbox on this machine is as near as its disk; any other is taken for one behind a slow uplink.

@@ -1,6 +1,7 @@
 //! What the user ignores beside the ignore files of the worktree is left alone in the sandbox, too. Otherwise what an
 //! agent makes under such a name would come home as a new file, be no part of the next snapshot for being ignored
-//! here, and so be deleted over there.
+//! here, and be kept apart from then on. They are in force over there once nothing waits to be fetched, and only where
+//! git keeps the books.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,7 +31,7 @@ impl Excludes {
         Ok(Self { id: hex::encode(Sha256::digest(&text)), data: STANDARD.encode(text) })
     }
 
-    /// Says them to every step of a sync that is added later. A sandbox keeps what it was told last.
+    /// Says them to the push that is added later. A sandbox keeps what it was told last.
     pub fn add_to(&self, script: &mut Script) {
         script.set("EXCLUDES_ID", &self.id).set("EXCLUDES", &self.data);
     }

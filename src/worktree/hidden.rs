@@ -2,6 +2,9 @@
 //! since, that lie in a repository of their own now, or that a sparse checkout took off the disk.
 
 use std::collections::HashSet;
+use std::io;
+
+use rustix::fs::FileType;
 
 use super::confined::{Root, is_no_folder};
 use super::found::Found;
@@ -33,10 +36,12 @@ pub fn hidden(repo: &Repo, base: &Tree, local: &Tree) -> Result<Vec<(RelPath, Hi
     let root = Root::open(repo.top()).map_err(|e| Error::io(repo.top(), e))?;
     for path in missing {
         let at = || repo.top().join(path.as_path());
-        match root.look(path).map_err(|e| Error::io(&at(), e))? {
-            Found::Entry(..) => found.push((path.clone(), on_disk(&root, path))),
-            Found::Nothing | Found::NoFolder => absent.push(path),
-            Found::Folder | Found::Special => {}
+        match kind(&root, path).map_err(|e| Error::io(&at(), e))? {
+            Some(FileType::RegularFile | FileType::Symlink) => {
+                found.push((path.clone(), on_disk(&root, path)));
+            }
+            Some(_) => {}
+            None => absent.push(path),
         }
     }
     if !found.is_empty() {
@@ -53,11 +58,30 @@ pub fn hidden(repo: &Repo, base: &Tree, local: &Tree) -> Result<Vec<(RelPath, Hi
     Ok(found)
 }
 
-/// Whether exactly this lies at the path.
+/// What lies at the path, by its kind alone: it need not be readable. Where nobody may look it counts as a file, for
+/// nobody removed it.
+fn kind(root: &Root, path: &RelPath) -> io::Result<Option<FileType>> {
+    let stat = match root.dir(path.parent().as_ref()) {
+        Ok(dir) => dir.stat(path.file_name()),
+        Err(e) if is_no_folder(&e) => Ok(None),
+        Err(e) => Err(e),
+    };
+    match stat {
+        Ok(stat) => Ok(stat.map(|stat| FileType::from_raw_mode(stat.st_mode))),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Some(FileType::RegularFile)),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether exactly this lies at the path; what cannot be read is something else.
 pub fn lies_there(repo: &Repo, path: &RelPath, entry: Entry) -> Result<bool, Error> {
     let io = |e| Error::io(&repo.top().join(path.as_path()), e);
-    let found = Root::open(repo.top()).and_then(|root| root.look(path)).map_err(io)?;
-    let Found::Entry(there, _) = found else { return Ok(false) };
+    let there = match Root::open(repo.top()).and_then(|root| root.look(path)) {
+        Ok(Found::Entry(there, _)) => there,
+        Ok(_) => return Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(false),
+        Err(e) => return Err(io(e)),
+    };
     let modes = there.mode == entry.mode
         || !repo.file_mode() && there.mode.is_regular() && entry.mode.is_regular();
     Ok(there.id == entry.id && modes)

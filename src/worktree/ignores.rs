@@ -7,8 +7,8 @@ use super::git::{git_command, output_of};
 use super::{Error, Repo};
 use crate::rel_path::RelPath;
 
-/// Those of `paths` that git ignores in a worktree with these ignore files (each with its content), and with what
-/// the user excludes beside them. The ignore files are laid down in a folder of ours that goes away.
+/// Those of `paths` that git ignores in a worktree with these ignore files (each with its content) and nothing
+/// else. The ignore files are laid down in a folder of ours that goes away.
 pub fn ignored(
     repo: &Repo,
     rules: &[(RelPath, Vec<u8>)],
@@ -38,7 +38,6 @@ pub fn which<'n>(
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
     }
     put(&git_dir.join("HEAD"), b"ref: refs/heads/none\n")?;
-    put(&git_dir.join("info/exclude"), &repo.excludes()?)?;
     for (path, content) in rules {
         put(&top.join(path.as_path()), content)?;
     }

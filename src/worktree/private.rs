@@ -130,6 +130,7 @@ impl Repo {
 
     /// The patterns of what this machine's user ignores beside the ignore files of the worktree, a line each.
     pub fn excludes(&self) -> Result<Vec<u8>, Error> {
+        self.prepare()?;
         let file = self.private_dir().join("info/exclude");
         let text = std::fs::read(&file).map_err(|e| Error::io(&file, e))?;
         let counts = |line: &&[u8]| !line.trim_ascii().is_empty() && !line.starts_with(b"#");

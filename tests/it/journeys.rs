@@ -244,9 +244,15 @@ fn what_the_user_alone_ignores_stays_with_the_agent_that_made_it() {
         (ran.stdout.as_str(), cx.files()),
         ("1\n1\n1\n", vec!["a".into(), "kept.log".into()])
     );
+    // What waits to be fetched comes home, also under a name that is ignored since.
+    cx.agent("echo 1 >x.late", &["--no-apply"]).exits(0);
+    std::fs::write(&list, "*.log\n!kept.log\n*.late").unwrap();
+    cx.run(["pull"]).exits(0);
+    assert_eq!(cx.read("x.late"), "1\n");
+    std::fs::remove_file(cx.work().join("x.late")).unwrap();
     // No longer ignored here, it is no longer over there.
     std::fs::write(&list, "").unwrap();
-    cx.run(["pull"]).exits(0);
+    cx.agent("true", &[]).exits(0);
     assert_eq!(
         (cx.files(), cx.read("x.log")),
         (vec!["a".into(), "kept.log".into(), "x.log".into()], "1\n2\n".into())

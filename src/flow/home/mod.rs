@@ -21,7 +21,6 @@ use crate::daytona::script::Script;
 use crate::error::Failure;
 use crate::event::Phase;
 use crate::exit::{ErrorCode, Exit};
-use crate::sync::excludes::Excludes;
 use crate::sync::merge::Policy;
 use crate::sync::pull::{self, Answer, Offer};
 use crate::sync::records::Limits;
@@ -246,7 +245,7 @@ async fn offered(
     ready: &Ready,
     options: &Options,
 ) -> anyhow::Result<Option<(Offer, Oid)>> {
-    let Some(offer) = ask(cx, open, ready, options, None).await? else { return Ok(None) };
+    let Some(offer) = ask(cx, ready, options, None).await? else { return Ok(None) };
     let base = common::base(open, &ready.sandbox.id, offer.base)?;
     if base == offer.base {
         return Ok(Some((offer, base)));
@@ -258,7 +257,7 @@ async fn offered(
     let message =
         format!("the sandbox was last used from elsewhere; its work is held against {against}");
     cx.reporter.warn("sync.elsewhere", message, None).await;
-    let Some(offer) = ask(cx, open, ready, options, Some(base)).await? else { return Ok(None) };
+    let Some(offer) = ask(cx, ready, options, Some(base)).await? else { return Ok(None) };
     if offer.from != base && offer.from != Oid::EMPTY_TREE {
         return Err(crate::sync::Error::Inconsistent.into());
     }
@@ -268,16 +267,13 @@ async fn offered(
 /// Asks the sandbox what differs from its base, or since an earlier one.
 async fn ask(
     cx: &Context,
-    open: &Open,
     ready: &Ready,
     options: &Options,
     since: Option<Oid>,
 ) -> anyhow::Result<Option<Offer>> {
-    let excludes = Excludes::of(&open.repo)?;
     let began = std::time::Instant::now();
     loop {
         let mut script = Script::new();
-        excludes.add_to(&mut script);
         match since {
             None => pull::add_to(&mut script, &options.limits),
             Some(since) => pull::add_since(&mut script, &options.limits, since),

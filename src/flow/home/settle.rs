@@ -1,5 +1,7 @@
 //! A verified result is judged, merged and applied.
 
+use std::collections::HashSet;
+
 use anyhow::Context as _;
 
 use super::decide::{Decision, Theirs, clash_words, decide, lacks, stops};
@@ -94,9 +96,9 @@ async fn carry_out(
         let store = Store::open(&repo)?;
         let objects = (&repo, &store);
         let applied = with_site(&repo, &objects, |site| apply::apply(site, &plan))?;
-        let late = |path: &RelPath| applied.late.iter().any(|late| late.step.path == *path);
-        let written = plan.steps.iter().filter(|step| !late(&step.path));
-        seed::keep_modes(&repo, written)?;
+        let changed = applied.changed.iter().map(|step| &step.path);
+        let there: HashSet<&RelPath> = changed.chain(&applied.already).collect();
+        seed::keep_modes(&repo, plan.steps.iter().filter(|step| there.contains(&step.path)))?;
         Ok::<_, anyhow::Error>(applied)
     })
     .await

@@ -52,14 +52,6 @@ if [ -n "$plain" ]; then need find stat sort cmp paste awk sha1sum readlink; els
   printf '[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tautocrlf = false\n\tfileMode = true\n\tsymlinks = true\n\tcompression = 0\n\tlooseCompression = 0\n\tbigFileThreshold = 8m\n\thooksPath = /dev/null\n\tuntrackedCache = false\n[gc]\n\tauto = 0\n[advice]\n\taddEmbeddedRepo = false\n' >"$S/git/config" &&
   : >"$S/git/ready" || refuse 94 disk "cannot write $S/git"
 }
-# What the user ignores beside the ignore files is ignored here, too.
-if [ -z "$plain" ] && [ -n "${EXCLUDES_ID-}" ]; then
-  known=; [ ! -e "$S/git/excludes" ] || read -r known <"$S/git/excludes"
-  [ "$known" = "$EXCLUDES_ID" ] || {
-    { printf '%s' "$EXCLUDES" | base64 -d; echo '/.sandbox-coder/'; } >"$S/git/info/exclude.n" &&
-    mv -f "$S/git/info/exclude.n" "$S/git/info/exclude" && echo "$EXCLUDES_ID" >"$S/git/excludes"
-  } || refuse 94 disk "cannot write $S/git"
-fi
 export GIT_DIR="$S/git" GIT_WORK_TREE="$W"
 # The tree of the workspace as it is, into the index $1: repositories inside are left out and named in `nested`.
 look() {

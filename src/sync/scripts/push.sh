@@ -4,6 +4,14 @@
 # Every step can be killed and repeated; the base moves last, after the result was verified.
 [ "$A" != inline ] || A="$S/in.$ID.tar.gz"
 rm_archive() { drop "$A"; }
+# What the user ignores beside the ignore files is ignored here from now on: what was made before that was fetched.
+heed() {
+  { [ -z "$plain" ] && [ -n "${EXCLUDES_ID-}" ]; } || return 0
+  known=; [ ! -e "$S/git/excludes" ] || read -r known <"$S/git/excludes"
+  [ "$known" != "$EXCLUDES_ID" ] || return 0
+  { printf '%s' "$EXCLUDES" | base64 -d; echo '/.sandbox-coder/'; } >"$S/git/info/exclude.n" &&
+  mv -f "$S/git/info/exclude.n" "$S/git/info/exclude" && echo "$EXCLUDES_ID" >"$S/git/excludes" || refuse 94 disk "cannot write $S/git"
+}
 if [ -e "$S/txn" ]; then
   [ "$(cat "$S/txn")" = "$FROM $TO" ] || { rm_archive; refuse 76 torn "$(cat "$S/txn")"; }
 elif drop "$S/txn.clear" "$S/aside" "$S/stage"; [ "$base" != - ]; then
@@ -11,10 +19,13 @@ elif drop "$S/txn.clear" "$S/aside" "$S/stage"; [ "$base" != - ]; then
   look "$S/look.idx"
   [ "$tree" = "$base" ] || { rm_archive; refuse 85 dirty "$base" "$tree"; }
   [ ! -e "$S/look.idx" ] || mv -f "$S/look.idx" "$S/index"
+  heed
   if [ "$base" = "$TO" ]; then rm_archive; say ok "$TO" already; exit 0; fi
   [ "$base" = "$FROM" ] || { rm_archive; refuse 77 stale "$base"; }
 elif [ "$FROM" != - ]; then
   rm_archive; refuse 77 stale -
+else
+  heed
 fi
 [ -z "$DATA" ] || printf '%s' "$DATA" | base64 -d >"$A" || refuse 94 disk "the archive could not be written"
 [ -e "$A" ] || refuse 78 corrupt

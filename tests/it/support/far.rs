@@ -181,7 +181,8 @@ impl Far {
             self.own(&path);
             path.into_os_string().into_string().unwrap()
         });
-        let mut script = self.begin();
+        let mut script = Script::new();
+        self.excludes.iter().for_each(|excludes| excludes.add_to(&mut script));
         before(&mut script);
         push.add_to(&mut script, uploaded.as_deref());
         script
@@ -189,14 +190,8 @@ impl Far {
 
     /// The script that asks for the work.
     pub fn question(&self) -> Script {
-        let mut script = self.begin();
-        pull::add_to(&mut script, &Limits::default());
-        script
-    }
-
-    fn begin(&self) -> Script {
         let mut script = Script::new();
-        self.excludes.iter().for_each(|excludes| excludes.add_to(&mut script));
+        pull::add_to(&mut script, &Limits::default());
         script
     }
 

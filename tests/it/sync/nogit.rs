@@ -151,7 +151,7 @@ fn the_sandboxs_own_ignore_rules_decide() {
     without_git(|far| {
         let repo = RepoBuilder::new();
         repo.file(".gitignore", "*.log\n").file("a", "1").file("kept.tmp", "1");
-        // What the user alone excludes is ignored over there, too.
+        // What the user alone excludes is not ignored over there.
         repo.file(".git/info/exclude", "*.mine\n").file("x.mine", "here");
         let mut pair = Pair::new(repo, far);
         pair.push();
@@ -162,7 +162,7 @@ fn the_sandboxs_own_ignore_rules_decide() {
         );
         let (offer, records, _) = pair.pull();
         let names: Vec<_> = records.claims.iter().map(|c| escape(&c.path)).collect();
-        assert_eq!(names, [".gitignore", "kept.tmp", "sub/.gitignore", "sub/x.log"]);
+        assert_eq!(names, [".gitignore", "kept.tmp", "sub/.gitignore", "sub/x.log", "y.mine"]);
         // Named is what stays by the edited rules alone.
         assert_eq!(offer.ignored.names, [&b"build/deep/out"[..], b"new.tmp"]);
         assert!(pair.settle(&offer, records.tree));

@@ -18,7 +18,7 @@ use sandbox_coder::worktree::store::{blob_id, tree_id};
 use sandbox_coder::worktree::strangers::Strangers;
 use sandbox_coder::worktree::{Repo, Store, undo};
 
-use super::files::{self, Author, Files, Node, ignored};
+use super::files::{self, Author, Files, Node, ignored, ignored_by_rules};
 use super::oracle::{Outcome, Trees, Way, holds};
 use super::sandbox::{self, Near, Sandbox};
 use crate::support::dice::{Dice, scratch};
@@ -32,6 +32,8 @@ pub struct World<'l> {
     store: Store,
     /// The sandbox; without one, what the scripts do is done to `there` alone.
     far: Option<Sandbox>,
+    /// What neither side sends.
+    ignored: fn(&[u8]) -> bool,
     /// What lies here, ignored files too.
     here: Files,
     /// What lies in a repository of the user's inside.
@@ -89,7 +91,10 @@ impl<'l> World<'l> {
         let user = git2::Repository::init(&top).unwrap();
         std::fs::create_dir_all(top.join(".git/info")).unwrap();
         std::fs::create_dir_all(top.join(".git/hooks")).unwrap();
-        std::fs::write(top.join(".git/info/exclude"), files::EXCLUDE).unwrap();
+        // Only git over there follows what the user ignores beside the worktree's rules.
+        let alike = tools.is_none_or(|tools| !matches!(tools, Tools::Bare | Tools::Without("git")));
+        let exclude = if alike { files::EXCLUDE } else { b"" };
+        std::fs::write(top.join(".git/info/exclude"), exclude).unwrap();
         std::fs::write(top.join(".git/hooks/post-checkout"), "#!/bin/sh\nexit 1\n").unwrap();
         files::lay(&top, &Files::new(), &here, true, &|_| ());
         if !dice.once_in(4) {
@@ -101,6 +106,7 @@ impl<'l> World<'l> {
         let far =
             tools.and_then(|tools| Sandbox::new(tools, &mut dice, Excludes::of(&near).unwrap()));
         let mut world = Self {
+            ignored: if alike { ignored } else { ignored_by_rules },
             dir,
             near,
             store,
@@ -157,7 +163,7 @@ impl<'l> World<'l> {
     fn capture(&self) -> (Oid, Files) {
         let options = Options { max_size: u64::MAX, max_files: u64::MAX, ..Options::default() };
         let id = capture(&self.near, &options).unwrap().tree;
-        let local = kept(&self.here, ignored);
+        let local = kept(&self.here, self.ignored);
         let wanted = tree(&local);
         let taken = self.store.read_tree(id).unwrap();
         assert!(taken == wanted, "captured {:?}", changes(&wanted, &taken));
@@ -203,7 +209,8 @@ impl<'l> World<'l> {
     /// Sends the worktree; where work over there was not fetched, nothing happens. Whether it was sent.
     pub fn push(&mut self) -> bool {
         let (to, local) = self.capture();
-        let dirty = self.base.as_ref().is_some_and(|(_, base)| kept(&self.there, ignored) != *base);
+        let dirty =
+            self.base.as_ref().is_some_and(|(_, base)| kept(&self.there, self.ignored) != *base);
         let before = self.there.clone();
         if self.far.is_some() {
             let from = self.base.as_ref().map(|(id, files)| (*id, tree(files)));
@@ -222,12 +229,12 @@ impl<'l> World<'l> {
             if self.dice.once_in(8) {
                 far.push_again(&plan);
             }
-            let lies = kept(&self.there, ignored);
-            assert!(lies == kept(&local, ignored), "{:#?}", files::differences(&lies, &local));
+            let lies = kept(&self.there, self.ignored);
+            assert!(lies == kept(&local, self.ignored), "{:#?}", files::differences(&lies, &local));
         } else if dirty {
             return false;
         } else {
-            let ignored: Vec<_> = self.there.iter().filter(|(p, _)| ignored(p)).collect();
+            let ignored: Vec<_> = self.there.iter().filter(|(p, _)| (self.ignored)(p)).collect();
             let mut there = local.clone();
             for (path, node) in ignored {
                 if !local.keys().any(|p| files::is_below(p, path) || files::is_below(path, p)) {
@@ -238,6 +245,7 @@ impl<'l> World<'l> {
         }
         if self.far.is_some() {
             let (found, now) = (self.found_there(), ids(&self.there));
+            let ignored = self.ignored;
             for (path, node) in before.iter().filter(|(p, _)| ignored(p)) {
                 let id = blob_id(&node.bytes);
                 assert!(found.contains(&id), "the sandbox's `{}` is gone", escape(path));
@@ -303,7 +311,7 @@ impl<'l> World<'l> {
         let (_, local) = self.capture();
         let (base_id, base_files) = self.base.clone().expect("something was sent");
         let base = tree(&base_files);
-        let theirs = kept(&self.there, ignored);
+        let theirs = kept(&self.there, self.ignored);
         let offered = tree_id(&tree(&theirs));
         let (claims, seen) = if self.far.is_some() {
             let fetched = self.with_far(|far, near| far.fetch(base_id, near));
@@ -347,7 +355,7 @@ impl<'l> World<'l> {
         for (id, bytes) in &plan.merged {
             assert_eq!(store.write_blob(bytes).unwrap(), *id);
         }
-        let ignored = self.here.iter().filter(|(p, _)| ignored(p));
+        let ignored = self.here.iter().filter(|(p, _)| (self.ignored)(p));
         let strangers = ignored.map(|(p, n)| (p.clone(), n.clone())).collect();
         let hollow = files::hollow(self.near.top());
         Decided { local, strangers, hollow, theirs, offered, seen, plan }
