@@ -344,6 +344,9 @@ fn run_steps(
     todo: &[Todo],
     applied: &mut Applied,
 ) -> Result<(), Error> {
+    // Removed before it was interrupted: the folders that emptied may still be there.
+    let gone = applied.changed.iter().filter(|step| step.after.is_none());
+    let gone: Vec<RelPath> = gone.map(|step| step.path.clone()).collect();
     let mut note = |step: &Change, outcome| match outcome {
         Outcome::Done => applied.changed.push(step.clone()),
         Outcome::Changed => applied.late.push(Late { step: step.clone(), saved_to: None }),
@@ -366,7 +369,8 @@ fn run_steps(
     all(hands, &removals)?;
     let needed: HashSet<RelPath> =
         steps.iter().filter(|s| s.after.is_some()).flat_map(|s| s.path.ancestors()).collect();
-    hands.remove_emptied(removals.iter().map(|&(n, _)| &steps[n].path), &needed)?;
+    let removed = removals.iter().map(|&(n, _)| &steps[n].path).chain(&gone);
+    hands.remove_emptied(removed, &needed)?;
     all(hands, &rest)
 }
 

@@ -115,6 +115,23 @@ fn after_id(plan: &Plan, path: &RelPath) -> Oid {
 }
 
 #[test]
+fn folders_that_an_interrupted_run_had_emptied_go_when_it_is_finished() {
+    let (before, after) = (files([("d/x/in", f("1"))]), files([("new", f("2"))]));
+    let ground = Ground::with(&before);
+    let trip = |_: &dyn Objects, _: &Oid, _: &mut dyn Write| Err(io::ErrorKind::StorageFull.into());
+    let failing = Tripwire::new(&ground.store, 0, &trip);
+    let (top, state) = ground.site();
+    let site = Site { top: &top, state: &state, objects: &failing, file_mode: true };
+    apply::apply(&site, &ground.plan("r1", &before, &after)).unwrap_err();
+    assert!(!ground.path("d").exists());
+    // As a power cut leaves it that came before the folders went.
+    std::fs::create_dir_all(ground.path("d/x")).unwrap();
+    assert_eq!(ground.resume().unwrap().len(), 1);
+    assert_same(&ground.files(), &after, "resumed");
+    assert!(!ground.path("d").exists());
+}
+
+#[test]
 fn a_version_that_is_not_there_is_found_out_before_anything_changes() {
     let (before, after) = both();
     let ground = Ground::with(&before);
